@@ -1,0 +1,222 @@
+"""The charts' networks: convolutions for images of any size, perceptrons for vectors; built from a plain dict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from brenier.manifold.chart import Chart
+
+
+class Standardise(nn.Module):
+    """x -> (x − mean) / std with fixed numbers (dim,), buffers that `fit` sets once; an entry with std 0 becomes 0."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+
+    def set(self, mean: Tensor, std: Tensor) -> None:
+        """Take these numbers; a deviation below the rounding of the mean is none."""
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > torch.finfo(torch.float32).eps * mean.abs(), std, 0.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(x − mean) / std."""
+        return (x - self.mean) * torch.where(self.std > 0, 1 / self.std, 0.0)
+
+
+class Restore(Standardise):
+    """z -> z std + mean: the inverse of `Standardise` with the same numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The data of standardised x."""
+        return x * self.std + self.mean
+
+
+class Encoder(nn.Module):
+    """code(body(data(x))): standardised data of one shape in, normalised codes out."""
+
+    def __init__(self, body: nn.Module, data: nn.Module, shape: Sequence[int], latent_dim: int) -> None:
+        super().__init__()
+        self.data, self.body, self.code, self.shape = data, body, Standardise(latent_dim), tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Codes (m, d) of data (m, *shape)."""
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"samples must have shape {self.shape} each, got {tuple(x.shape[1:])}")
+        return self.code(self.body(self.data(x)))
+
+
+class Decoder(nn.Module):
+    """data(body(code(z))): the inverses of an `Encoder`'s steps, last to first."""
+
+    def __init__(self, body: nn.Module, data: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.code, self.body, self.data = Restore(latent_dim), body, data
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Data (m, ...) of codes (m, d)."""
+        return self.data(self.body(self.code(z)))
+
+
+class Pad(nn.Module):
+    """Zeros below and to the right until both sides are multiples of a number."""
+
+    def __init__(self, multiple: int) -> None:
+        super().__init__()
+        self.multiple = multiple
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The padded images."""
+        h, w = x.shape[-2:]
+        return F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple))
+
+
+class Crop(nn.Module):
+    """The top left (h, w) of an image."""
+
+    def __init__(self, h: int, w: int) -> None:
+        super().__init__()
+        self.h, self.w = h, w
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The cropped images."""
+        return x[..., : self.h, : self.w]
+
+
+def convolutional(
+    shape: Sequence[int], latent_dim: int, width: int = 16, generator: torch.Generator | int | None = None
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder for images (c, h, w) in [0, 1], 1 to 4 channels, any size from 8x8.
+
+    Strided 4x4 convolutions halve the grid until no side is above 7, two linear layers lead to the code; the decoder
+    mirrors them and ends in a sigmoid. SiLU between: smooth, so that geometry has second derivatives.
+
+    Raises:
+        ValueError: the image is too small, has too many channels, or latent_dim or width is out of range.
+
+    Example:
+        >>> encoder, decoder = convolutional((1, 9, 13), latent_dim=3, width=4)
+        >>> decoder(encoder(torch.zeros(2, 1, 9, 13))).shape
+        torch.Size([2, 1, 9, 13])
+    """
+    if len(shape) != 3:
+        raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
+    c, h, w = shape
+    if not 1 <= c <= 4:
+        raise ValueError(f"images must have 1 to 4 channels, got {c}")
+    if min(h, w) < 8:
+        raise ValueError(f"images must be at least 8x8, got {h}x{w}")
+    _check_sizes(latent_dim, c * h * w, width)
+    stages = max(1, math.ceil(math.log2(max(h, w) / 7)))
+    grid = math.ceil(h / 2**stages), math.ceil(w / 2**stages)
+    channels = [c, *(width * 2 ** min(i, 2) for i in range(stages))]
+    flat, hidden = channels[-1] * grid[0] * grid[1], 32 * width
+    with seeded(generator):
+        down = [step for a, b in pairwise(channels) for step in (nn.Conv2d(a, b, 4, 2, 1), nn.SiLU())]
+        up = [step for a, b in pairwise(channels[::-1]) for step in (nn.SiLU(), nn.ConvTranspose2d(a, b, 4, 2, 1))]
+        head = [nn.Flatten(), nn.Linear(flat, hidden), nn.SiLU(), nn.Linear(hidden, latent_dim)]
+        tail = [
+            nn.Linear(latent_dim, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, flat),
+            nn.Unflatten(1, (channels[-1], *grid)),
+        ]
+        encoder = Encoder(nn.Sequential(Pad(2**stages), *down, *head), nn.Identity(), shape, latent_dim)
+        decoder = Decoder(nn.Sequential(*tail, *up, Crop(h, w), nn.Sigmoid()), nn.Identity(), latent_dim)
+    return encoder.to(memory_format=torch.channels_last), decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def mlp(
+    dim: int, latent_dim: int, width: int = 256, depth: int = 2, generator: torch.Generator | int | None = None
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder for vectors (dim,) of any scale: depth hidden layers of `width` SiLU units each.
+
+    The data are standardised inside (mean and scale are buffers that `fit` sets). depth = 0 is linear: a PCA.
+
+    Raises:
+        ValueError: a size is out of range.
+
+    Example:
+        >>> encoder, decoder = mlp(5, latent_dim=2)
+        >>> decoder(encoder(torch.zeros(3, 5))).shape
+        torch.Size([3, 5])
+    """
+    if dim < 1:
+        raise ValueError(f"vectors must have at least 1 entry, got {dim}")
+    if depth < 0:
+        raise ValueError(f"depth must be at least 0, got {depth}")
+    _check_sizes(latent_dim, dim, width)
+    sizes = [dim, *[width] * depth, latent_dim]
+    with seeded(generator):
+        encoder = Encoder(_perceptron(sizes), Standardise(dim), (dim,), latent_dim)
+        decoder = Decoder(_perceptron(sizes[::-1]), Restore(dim), latent_dim)
+    return encoder, decoder
+
+
+def build(spec: dict[str, Any], generator: torch.Generator | int | None = None) -> Chart:
+    """The chart of a plain dict, as `chart.spec` gives it back: {"kind": "convolutional" | "mlp" | "identity", ...}.
+
+    The other keys are the arguments of `convolutional` or `mlp`; weights are drawn from the generator or seed.
+
+    Raises:
+        ValueError: the kind is unknown, a key is missing or unknown, or a size is out of range.
+
+    Example:
+        >>> build({"kind": "mlp", "dim": 5, "latent_dim": 2}).spec
+        {'kind': 'mlp', 'dim': 5, 'latent_dim': 2, 'width': 256, 'depth': 2}
+    """
+    sizes = dict(spec)
+    kind = sizes.pop("kind", None)
+    if kind == "identity":
+        return Chart.identity()
+    if kind not in ("convolutional", "mlp"):
+        raise ValueError(f"kind must be convolutional, mlp or identity, got {kind!r}")
+    make = convolutional if kind == "convolutional" else mlp
+    try:
+        arguments = signature(make).bind(**sizes)
+    except TypeError as error:
+        raise ValueError(f"the spec of a chart of kind {kind} has other keys: {error}") from None
+    arguments.apply_defaults()
+    arguments.arguments.pop("generator")
+    encoder, decoder = make(**arguments.arguments, generator=generator)
+    return Chart(encoder, decoder, spec={"kind": kind, **arguments.arguments})
+
+
+@contextmanager
+def seeded(generator: torch.Generator | int | None) -> Iterator[None]:
+    """Draw initial weights from a generator or seed (None: torch's own state) and leave torch's state as it was."""
+    seed = generator if isinstance(generator, int) else draw_seed(generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def draw_seed(generator: torch.Generator | None) -> int:
+    """A seed drawn from a generator; None is torch's own."""
+    device = None if generator is None else generator.device
+    return int(torch.randint(2**62, (), generator=generator, device=device))
+
+
+def _perceptron(sizes: Sequence[int]) -> nn.Sequential:
+    steps = [step for a, b in pairwise(sizes) for step in (nn.Linear(a, b), nn.SiLU())]
+    return nn.Sequential(*steps[:-1])
+
+
+def _check_sizes(latent_dim: int, dim: int, width: int) -> None:
+    if not 1 <= latent_dim <= dim:
+        raise ValueError(f"latent_dim must lie between 1 and the {dim} entries of a sample, got {latent_dim}")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")

@@ -1,0 +1,53 @@
+"""How every measured number and every iterative answer is reported: `Estimate`, `Status`, `Solution`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+class Estimate(NamedTuple):
+    """A measured number and its standard error, both floats.
+
+    Example:
+        >>> print(Estimate(0.25, 0.01))
+        0.25 ± 0.01
+    """
+
+    mean: float
+    sem: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {self.sem:.2g}"
+
+
+class Status(Enum):
+    """How an iteration ended; `str(status)` is the sentence for the user, with what to change."""
+
+    CONVERGED = "converged: the error on fresh samples, two standard errors added, is within tol"
+    OUT_OF_SAMPLES = "not converged: the sampling error is larger than tol; raise max_samples or tol"
+    OUT_OF_TIME = "not converged: the time ran out before the error was within tol; raise max_seconds or tol"
+    OUT_OF_PRECISION = "not converged: the error has stopped falling at the resolution of float32; pass float64 points"
+    EPOCHS_DONE = "done: every epoch was trained, the weights best on held-out samples are kept; more epochs may help"
+    STOPPED_EARLY = "done: the error on held-out samples stopped falling, the best weights are kept"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The answer of an iteration: how it ended, how long it took (seconds of wall time), what it went through.
+
+    `history` has one dict per check of the error, in order.
+    """
+
+    status: Status
+    seconds: float
+    history: list[dict[str, Any]] = field(repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the stated error is within the tolerance, confirmed on samples that the iteration never saw."""
+        return self.status is Status.CONVERGED

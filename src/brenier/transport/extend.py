@@ -1,0 +1,174 @@
+"""The extension of the transport from finitely many targets to new codes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brenier.measures import Source
+from brenier.transport.cells import Cells, NoiseView, cells
+from brenier.transport.local import LocalGaussians, choose
+from brenier.transport.potential import BrenierPotential, like
+from brenier.transport.singular import BAND, SingularSet, crossing, interpolation_weights, singular_set
+
+CHUNK = 256  # rows evaluated together
+
+
+@dataclass(frozen=True, eq=False)
+class Extension:
+    """T: noise (m, d) -> (codes (m, d), accepted (m,)), a function of the noise alone.
+
+    kind "local": inside cell i, T_i(x) = m_i + √(1 − s²)(y_i − m_i) + s L_i ξ_i(x), with m_i and L_i L_iᵀ the mean and
+    covariance of y_i and its nearest targets of the same mode and ξ_i(x) the whitened place of x in its cell: mean 0,
+    covariance I, so that the first two moments of the targets stay.
+    kind "barycentric": T_i(x) = y_i, and y_i itself at the centroid of its cell.
+
+    Near facets T blends the T_j of the cells that meet there with continuous weights. Where that would join two targets
+    across a singular facet, `accepted` is False: that noise is to be drawn again.
+    """
+
+    u: BrenierPotential
+    kind: str
+    singular: SingularSet
+    centroids: Tensor
+    whiten: Tensor
+    local: LocalGaussians
+    strength: float
+    band: float
+
+    def __call__(self, x: Tensor | np.ndarray) -> tuple[Tensor | np.ndarray, Tensor | np.ndarray]:
+        """Codes (m, d) in the points' dtype and device, and which of them are accepted (m,) bool."""
+        rows = self.u.to_points(x)
+        nothing = rows.clone(), torch.ones(0, dtype=torch.bool, device=rows.device)
+        parts = [self._map(part) for part in rows.split(CHUNK)] if len(rows) else [nothing]
+        codes, accepted = (torch.cat(part) for part in zip(*parts, strict=True))
+        return like(x, codes), like(x, accepted)
+
+    def weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (m, k) and targets (m, k) that T blends at x (m, d).
+
+        A shortlist in the points' own precision, scores and order in float64: no batch size shows in the result.
+        """
+        n = len(self.u.points)
+        indices = self.u.planes.top(x, min(self.u.dim + 4, n))[1]
+        wide = x.double()
+        y = (self.u.points[indices] - self.u.centre).double()
+        scores = (y * wide[:, None]).sum(2) + self.u.heights[indices].double()
+        scores, order = torch.sort(scores, dim=1, descending=True, stable=True)
+        weights = interpolation_weights(scores[:, : self.u.dim + 2], self.band)
+        indices = indices.gather(1, order)[:, : weights.shape[1]]
+        if self.kind == "barycentric":
+            weights = weights / (wide[:, None] - self.centroids[indices]).norm(dim=2).clamp(min=1e-300)
+            weights = weights / weights.sum(1, keepdim=True)
+        return weights, indices
+
+    def _map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weights, indices = self.weights(x)
+        accepted = ~crossing(self.u.points, weights, indices, self.singular)
+        row, place = (weights > 0).nonzero(as_tuple=True)
+        cell = indices[row, place]
+        moved = self.u.points[cell].double()
+        if self.kind == "local" and self.strength > 0:
+            place_in_cell = (x[row].double() - self.centroids[cell]) @ self.whiten
+            moved = self.local.draw(cell, place_in_cell, self.strength)
+        codes = torch.zeros(len(x), self.u.dim, dtype=torch.float64, device=x.device)
+        codes.index_add_(0, row, weights[row, place, None] * moved)
+        return codes.to(self.u.points), accepted
+
+
+def extend(
+    u: BrenierPotential,
+    source: Source,
+    kind: str = "local",
+    strength: float | None = None,
+    held_out: Tensor | None = None,
+    found: Cells | None = None,
+    singular: SingularSet | None = None,
+    generator: torch.Generator | None = None,
+) -> Extension:
+    """The extension of grad u, which only knows its targets, to new codes.
+
+    Args:
+        u: a solved potential.
+        source: the measure it carries.
+        kind: "local" or "barycentric", see `Extension`.
+        strength: s from 0 (targets only) to 1; by default the most likely one for `held_out`, with the number of
+            neighbours.
+        held_out: codes (m, d) that are no targets; by default a tenth of the targets, set aside while choosing.
+        found, singular: cells and singular set where they are known already.
+        generator: where the randomness comes from.
+
+    Raises:
+        ValueError: an unknown kind, a strength outside 0 to 1.
+
+    Source: An et al., AE-OT, ICLR 2020 (barycentric); docs/transport.md for the local map.
+
+    Example:
+        >>> from brenier.measures import Gaussian
+        >>> y = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+        >>> u = BrenierPotential(y, -0.5 * y.square().sum(1))
+        >>> T = extend(u, Gaussian(2), generator=torch.Generator().manual_seed(0))
+        >>> codes, accepted = T(torch.zeros(3, 2))
+        >>> codes.shape, accepted.all()
+        (torch.Size([3, 2]), tensor(True))
+    """
+    if kind not in ("local", "barycentric"):
+        raise ValueError(f'kind must be "local" or "barycentric", got {kind!r}')
+    if strength is not None and not 0 <= strength <= 1:
+        raise ValueError(f"strength must be from 0 to 1, got {strength}")
+    found = cells(u, source, generator=generator) if found is None else found
+    singular = singular_set(u, source, found, generator) if singular is None else singular
+    alive = found.masses > 0
+    local = LocalGaussians(u.points, singular.modes, alive)
+    if kind == "local":
+        local, strength = choose(local, strength, held_out)
+    centroids = _shrunk_centroids(u, found)
+    return Extension(
+        u=u,
+        kind=kind,
+        singular=singular,
+        centroids=centroids,
+        whiten=_whitening(u, source, centroids, generator),
+        local=local,
+        strength=1.0 if strength is None else strength,
+        band=BAND,
+    )
+
+
+def _shrunk_centroids(u: BrenierPotential, found: Cells) -> Tensor:
+    """Centroids (n, d) pulled to their regression on the targets, the more the fewer samples a cell has (empirical Bayes).
+
+    With within-cell variance v, N_i samples and variance t of the true centroids around the regression, the pull is
+    v / (v + N_i t).
+    """
+    seen = found.masses > 0
+    y = (u.points - u.centre).double()
+    design = torch.cat([y, torch.ones_like(y[:, :1])], 1)
+    count = found.masses[seen].double() * found.samples
+    c = found.centroids[seen].double()
+    root = count.sqrt()[:, None]
+    prior = design @ torch.linalg.lstsq(design[seen] * root, c * root).solution
+    away = c - prior[seen]
+    within = float(u.dim)  # variance inside a cell, summed over coordinates, is at most the source's
+    spread = ((count[:, None] * away.square()).sum() / count.sum() - within * len(c) / count.sum()).clamp(min=0)
+    keep = count * spread / (count * spread + within)
+    centroids = prior.clone()
+    centroids[seen] += keep[:, None] * away
+    return centroids
+
+
+def _whitening(u: BrenierPotential, source: Source, centroids: Tensor, generator: torch.Generator | None) -> Tensor:
+    """W (d, d) with Cov((x − c(x)) W) = I on fresh samples, c(x) the centroid of the cell of x."""
+    view = NoiseView(u, source, generator)
+    away = []
+    for _ in range(16):
+        x, _, indices = view.top(2048, 1)
+        away.append(view.back(x) - centroids[view.first[indices[:, 0]]])
+    rows = torch.cat(away)
+    covariance = rows.T @ rows / len(rows)
+    values, vectors = torch.linalg.eigh(covariance)
+    return (vectors * values.clamp(min=values.amax() * 1e-12).rsqrt()) @ vectors.T

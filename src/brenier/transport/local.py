@@ -1,0 +1,103 @@
+"""Local Gaussians: every target with the mean and covariance of its nearest targets, and how strongly to use them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from brenier.transport.planes import Planes
+
+SIZES = (12, 24, 48)  # how many targets make a local Gaussian, to choose from
+STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+RIDGE = 1e-2  # the share of a local covariance that is made round, so that flat neighbourhoods have a density
+HELD_OUT = 512  # held-out points that judge
+MIXTURE = 64  # the nearest components that a held-out point hears
+
+
+@dataclass(frozen=True, eq=False)
+class LocalGaussians:
+    """For each target y_i the mean m_i and the covariance C_i of y_i and its nearest targets of the same mode.
+
+    points (n, d); near (n, k) indices, nearest first, the target itself in column 0 and in the place of every neighbour
+    that its mode can't offer; scores holds the likelihood of held-out points for every choice tried.
+    """
+
+    points: Tensor
+    near: Tensor
+    scores: dict[str, float]
+
+    def moments(self, i: Tensor) -> tuple[Tensor, Tensor]:
+        """m_i (p, d) and a lower triangular L_i (p, d, d) with L_i L_iᵀ = C_i, float64."""
+        near = self.near[i]
+        y = self.points[near].double()
+        offered = torch.cat([torch.ones_like(near[:, :1], dtype=torch.bool), near[:, 1:] != i[:, None]], 1).double()
+        weight = (offered / offered.sum(1, keepdim=True))[:, :, None]
+        mean = (weight * y).sum(1)
+        root = weight.sqrt() * (y - mean[:, None])
+        covariance = root.mT @ root
+        size = covariance.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+        unit = torch.where(size > 0, size, 1.0)
+        eye = torch.eye(y.shape[2], dtype=y.dtype, device=y.device)
+        round_off = torch.linalg.cholesky((1 - RIDGE) * covariance / unit + RIDGE * eye)
+        return mean, round_off * size.sqrt()
+
+    def draw(self, i: Tensor, place: Tensor, strength: float) -> Tensor:
+        """m_i + √(1 − s²)(y_i − m_i) + s L_i place, (p, d), float64."""
+        mean, root = self.moments(i)
+        away = math.sqrt(1 - strength**2) * (self.points[i].double() - mean)
+        return mean + away + strength * (root @ place[:, :, None])[:, :, 0]
+
+
+def local_gaussians(points: Tensor, modes: Tensor, alive: Tensor, size: int) -> LocalGaussians:
+    """The `size` nearest targets (itself counted) of every target in its mode, among the `alive` ones."""
+    own = torch.arange(len(points), device=points.device)
+    near = own[:, None].repeat(1, size)
+    for mode in modes.unique():
+        members = ((modes == mode) & alive).nonzero()[:, 0]
+        asking = (modes == mode).nonzero()[:, 0]
+        if len(members) == 0:
+            continue
+        k = min(size, len(members))
+        found = members[nearest(points[asking], points[members], k)]
+        # the target itself first: it is its own nearest, but for ties and for targets that are not alive
+        found = found.gather(1, torch.argsort((found != asking[:, None]).int(), dim=1, stable=True))
+        found[:, 0] = asking
+        near[asking, :k] = found
+    return LocalGaussians(points, near, {})
+
+
+def nearest(x: Tensor, points: Tensor, k: int) -> Tensor:
+    """Indices (m, k) of the k points nearest to each x: the highest of the planes <x, y_i> − |y_i|²/2, in float64."""
+    centre = points.double().mean(0)
+    y = points.double() - centre
+    return Planes(y, -0.5 * y.square().sum(1)).top(x.double() - centre, k)[1]
+
+
+def log_likelihood(local: LocalGaussians, x: Tensor, strengths: tuple[float, ...]) -> Tensor:
+    """Mean log density (len(strengths),) at x (m, d) of Σ_i N(m_i + √(1−s²)(y_i − m_i), s² C_i) / n.
+
+    Each x hears the 64 components whose targets are nearest.
+    """
+    n, d = local.points.shape
+    heard = nearest(x, local.points, min(MIXTURE, n))
+    scores = []
+    for rows, components in zip(x.double().split(64), heard.split(64), strict=True):
+        mean, root = local.moments(components.flatten())
+        y = local.points[components.flatten()].double()
+        from_mean = (rows[:, None] - mean.view(*components.shape, d)).flatten(0, 1)
+        log_det = root.diagonal(dim1=1, dim2=2).log().sum(1)
+        solved = torch.linalg.solve_triangular(root, torch.stack([from_mean, y - mean], 2), upper=False)
+        per_strength = []
+        for s in strengths:
+            distance = (solved[:, :, 0] - math.sqrt(1 - s * s) * solved[:, :, 1]).square().sum(1) / s**2
+            each = -0.5 * distance - log_det - d * math.log(s * math.sqrt(2 * math.pi))
+            per_strength.append(each.view(components.shape).logsumexp(1) - math.log(n))
+        scores.append(torch.stack(per_strength))
+    return torch.cat(scores, 1).mean(1)
+
+
+def choose(local_of: object, strength: float | None, held_out: Tensor | None) -> tuple[LocalGaussians, float]:
+    raise NotImplementedError

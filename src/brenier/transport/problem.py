@@ -1,0 +1,195 @@
+"""The semi-discrete problem: the convex energy of the heights, its gradient by counting, its error on fresh samples."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from brenier.measures import Discrete, Source, moments
+from brenier.solution import Estimate
+from brenier.transport.planes import Planes
+
+
+class Sampler:
+    """Samples x' = (x − E x) / rms of a source and the planes that win them, at the price of as few products as can be.
+
+    Where the source is a sum of halves and d ≥ 8, samples come in blocks of every a_j + b_k of J + K draws: J K exact
+    samples, correlated inside the block. Elsewhere they are independent.
+    """
+
+    J, K = 8, 16
+    PAIRED_FROM = 8  # dimensions; below, the products cost nothing and correlation is all there is to lose
+
+    def __init__(self, source: Source, like: Tensor, generator: torch.Generator | None) -> None:
+        self.source, self.like, self.generator = source, like, generator
+        mean, covariance = moments(source, generator)
+        self.mean, self.scale = mean.to(like.device), covariance.trace().div(source.dim).sqrt().item()
+        self.covariance = covariance.to(like.device) / self.scale**2
+
+    def top(self, planes: Planes, m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """At least m samples x' (m, d), and the values and indices (m, k) of their k highest planes."""
+        if m < self.J * self.K or self.source.dim < self.PAIRED_FROM or not hasattr(self.source, "halves"):
+            x = self._own(self.source.sample(m, self.generator))
+            return x, *planes.top(x, k)
+        parts = []
+        for _ in range(-(-m // (self.J * self.K))):
+            a, b = self.source.halves(self.J, self.K, self.generator)
+            a, b = self._own(a), b.to(self.like) / self.scale
+            parts.append(((b[:, None] + a).flatten(0, 1), *planes.top_of_sums(a, b, k)))
+        x, values, indices = (torch.cat(part) for part in zip(*parts, strict=True))
+        return x, values, indices
+
+    def _own(self, x: Tensor) -> Tensor:
+        return (x.to(self.like) - self.mean.to(self.like)) / self.scale
+
+
+class SemiDiscrete:
+    """E(h) = ∫ u dmu − Σ nu_i h_i, convex; dE/dh_i = mu(W_i) − nu_i.
+
+    Solved in coordinates that know no unit: source and target are moved to mean 0 and scaled to one unit of variance
+    per coordinate, duplicates are merged, targets of weight zero are set aside. `heights` brings an answer back.
+    """
+
+    BLOCKS = 32
+
+    def __init__(self, source: Source, target: Discrete, generator: torch.Generator | None) -> None:
+        points, weights = target.points, target.weights.double()
+        self.target = target
+        self.kept = weights > 0
+        distinct, self.index = torch.unique(points[self.kept], dim=0, return_inverse=True)
+        nu = torch.zeros(len(distinct), dtype=torch.float64, device=points.device)
+        nu.index_add_(0, self.index, weights[self.kept] / weights.sum())
+        wide = distinct.double()
+        self.mean = nu @ wide
+        spread = ((wide - self.mean).square().sum(1) @ nu).div(target.dim).sqrt().item()
+        self.scale = spread if spread > 0 else 1.0
+        self.y = ((wide - self.mean) / self.scale).to(points.dtype)
+        self.nu = nu.to(points.dtype)
+        self.sampler = Sampler(source, self.y, generator)
+
+    @property
+    def n(self) -> int:
+        """Number of distinct targets of positive weight."""
+        return len(self.y)
+
+    def bures(self) -> Tensor:
+        """The heights of the best affine map: h_i = −½ y_iᵀ A⁻¹ y_i, A = S^(-1/2) (S^(1/2) C S^(1/2))^(1/2) S^(-1/2).
+
+        S and C are the covariances of source and target (mean 0), the inverse is a pseudo-inverse. Source: Bures.
+        """
+        y = self.y.double()
+        root, inverse_root = _power(self.sampler.covariance, 0.5), _power(self.sampler.covariance, -0.5)
+        middle = root @ (y.T * self.nu.double()) @ y @ root
+        inverse = _power(inverse_root @ _power(middle, 0.5) @ inverse_root, -1.0)
+        return (-0.5 * ((y @ inverse) * y).sum(1)).to(self.y)
+
+    def spacing(self, references: int = 4096) -> Tensor:
+        """Distance (n,) from each target to the nearest other one of at most `references` targets, evenly chosen."""
+        if self.n == 1:
+            return torch.ones_like(self.nu)
+        chosen = torch.linspace(0, self.n - 1, min(self.n, references)).long().to(self.y.device)
+        exact = "donot_use_mm_for_euclid_dist"
+        near = [torch.cdist(rows, self.y[chosen], compute_mode=exact) for rows in self.y.split(1024)]
+        return torch.cat([d.masked_fill_(d == 0, math.inf).amin(1) for d in near])
+
+    def counts(self, h: Tensor, m: int) -> tuple[Tensor, int]:
+        """How many of about m fresh samples fall into each cell: counts (n,) and their sum. The gradient in raw form."""
+        _, _, cells = self.sampler.top(Planes(self.y, h), m, 1)
+        return torch.bincount(cells[:, 0], minlength=self.n).to(self.y), len(cells)
+
+    def check(self, h: Tensor, m: int, deadline: float = math.inf) -> Check:
+        """The error of h on about m fresh samples, in BLOCKS blocks, in fewer when the clock passes `deadline`.
+
+        chi2 = Σ_i (C_i² − Σ_b c_ib²) / nu_i / (pairs of samples from different blocks) − 1, with C_i the total and c_ib
+        the counts of block b: unbiased, as samples of one block may be correlated. Its standard error is the jackknife's
+        over blocks.
+        """
+        planes, size = Planes(self.y, h), -(-m // self.BLOCKS)
+        blocks, costs = [], []
+        for b in range(self.BLOCKS):
+            if b >= 4 and time.perf_counter() > deadline:
+                break
+            x, _, cells = self.sampler.top(planes, size, 1)
+            blocks.append(cells[:, 0])
+            costs.append(self._cost(x, cells[:, 0]))
+        return Check(
+            _chi2(torch.stack(blocks), self.nu.double()), _mean(torch.stack(costs)), len(blocks) * len(blocks[0])
+        )
+
+    def _cost(self, x: Tensor, cells: Tensor) -> Tensor:
+        """Mean |x − T(x)|² of a block in the user's coordinates: T(x) − E T = scale · y and x − E x = scale' · x."""
+        move = self.scale * self.y[cells].double() - self.sampler.scale * x.double()
+        return (move + (self.mean - self.sampler.mean)).square().sum(1).mean()
+
+    def heights(self, h: Tensor) -> Tensor:
+        """The heights (n,) of all given targets in the user's coordinates, mean 0 over nu.
+
+        A target of weight zero gets a plane that lies under all others wherever |x − E x| is less than 1,000 times the
+        source's root mean square radius: its cell is empty.
+        """
+        back = self.scale * self.sampler.scale * h.double() - self.scale * (self.y.double() @ self.sampler.mean)
+        back = back - self.nu.double() @ back
+        out = torch.empty(len(self.kept), dtype=torch.float64, device=h.device)
+        out[self.kept] = back[self.index]
+        if not self.kept.all():
+            reach = 1e3 * self.sampler.scale * math.sqrt(self.target.dim)
+            widest = 2 * (self.target.points.double() - self.mean).norm(dim=1).amax()
+            out[~self.kept] = back.amin() - (reach + self.sampler.mean.norm()) * widest - 1
+        return out.to(h)
+
+    def own(self, heights: Tensor) -> Tensor:
+        """Heights (n of the targets given,) in the problem's own coordinates: where a warm start begins."""
+        given = heights.to(self.nu.device).double()[self.kept]
+        first = torch.empty(self.n, dtype=torch.float64, device=given.device).index_copy_(0, self.index, given)
+        first = first + self.scale * (self.y.double() @ self.sampler.mean)
+        return (first / (self.scale * self.sampler.scale)).to(self.y)
+
+
+class Check(NamedTuple):
+    """The error of a potential on fresh samples: chi2, the cost W2², and how many samples it took."""
+
+    chi2: Estimate
+    cost: Estimate
+    samples: int
+
+    def within(self, tol: float) -> bool:
+        """Whether chi2 + 2 standard errors ≤ tol²."""
+        return self.chi2.mean + 2 * self.chi2.sem <= tol**2
+
+    @property
+    def relrms(self) -> Estimate:
+        """sqrt(chi2), its error bar the step from chi2 to chi2 + sem; chi2, being unbiased, may fall just below 0."""
+        root = math.sqrt(max(self.chi2.mean, 0.0))
+        return Estimate(root, math.sqrt(max(self.chi2.mean, 0.0) + self.chi2.sem) - root)
+
+
+def _chi2(cells: Tensor, nu: Tensor) -> Estimate:
+    """The U-statistic over cells (B, m): pairs of samples from different blocks; its jackknife over blocks."""
+    blocks, m = cells.shape
+    counts = torch.zeros(blocks, len(nu), dtype=torch.float32, device=cells.device)
+    counts.scatter_add_(1, cells, torch.ones_like(cells, dtype=torch.float32))
+    scaled = counts.double() / nu.sqrt()
+    gram = scaled @ scaled.T
+    gram.fill_diagonal_(0.0)
+    total, lost = gram.sum(), 2 * gram.sum(1)
+    chi2 = total / (m * m * blocks * (blocks - 1)) - 1
+    left = (total - lost) / (m * m * (blocks - 1) * (blocks - 2)) - 1
+    sem = ((blocks - 1) / blocks * (left - left.mean()).square().sum()).sqrt()
+    return Estimate(chi2.item(), sem.item())
+
+
+def _mean(blocks: Tensor) -> Estimate:
+    """Mean and standard error of independent blocks."""
+    return Estimate(blocks.mean().item(), (blocks.std() / math.sqrt(len(blocks))).item())
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    """A power of a symmetric positive semi-definite matrix, on its range."""
+    values, vectors = torch.linalg.eigh(matrix)
+    floor = values.amax() * len(values) * torch.finfo(values.dtype).eps
+    powers = torch.where(values > floor, values.clamp(min=floor) ** exponent, 0.0)
+    return (vectors * powers) @ vectors.T

@@ -1,0 +1,195 @@
+"""`solve`: from a source and a target to a Brenier potential with a stated error."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, ContextManager
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from brenier.measures import Discrete, Source
+from brenier.solution import Estimate, Solution, Status
+from brenier.transport.potential import BrenierPotential
+from brenier.transport.problem import Check, SemiDiscrete
+from brenier.transport.stochastic import AveragedAdam
+
+BATCH = 512  # samples a step
+FIRST = 3.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
+LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
+
+
+@dataclass(frozen=True)
+class TransportSolution(Solution):
+    """A transport: the potential, its error and its cost.
+
+    relrms = sqrt(Σ_i (mu(W_i) − nu_i)² / nu_i) and cost = W2² = E|x − T(x)|² come from one set of fresh samples that
+    decided nothing before. `samples` counts what the iteration drew; each check in `history` names what it drew besides.
+    """
+
+    potential: BrenierPotential
+    relrms: Estimate
+    cost: Estimate
+    samples: int
+
+    def __str__(self) -> str:
+        return f"{self.status} (relrms {self.relrms}, {self.samples:,} samples, {self.seconds:.1f} s)"
+
+
+def solve(
+    source: Source,
+    target: Discrete,
+    method: str = "auto",
+    tol: float | None = None,
+    max_seconds: float | None = None,
+    max_samples: int | None = None,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    start: BrenierPotential | None = None,
+) -> TransportSolution:
+    """The Brenier potential that carries `source` to `target`: min_h E(h) = ∫ u dmu − Σ nu_i h_i.
+
+    Passes of averaged stochastic descent, each with twice the samples of the one before, start from the best affine map
+    (or from `start`, a potential of the same points). After each pass chi2 = Σ (mu(W_i) − nu_i)² / nu_i is measured on
+    fresh samples; converged is chi2 + 2 standard errors ≤ tol² (default tol 0.2), confirmed on another fresh set.
+
+    Args:
+        source: a measure of `brenier.measures`, or anything with `dim` and `sample(m, generator)`.
+        target: n weighted points (n, d); zero weights and duplicates are allowed.
+        method: "stochastic", in any dimension; "auto" picks by dimension, size and source and says why in `history`.
+        tol: the relrms to reach.
+        max_seconds: wall seconds for everything; running out is a status, not an exception.
+        max_samples: samples for the iteration; 40 n / tol² by default.
+        generator: where the randomness comes from; torch's own default generator when None.
+        device: where to solve; the points' device when None.
+        progress: a bar with the error of the last check.
+        start: a warm start.
+
+    Raises:
+        ValueError: an unknown method, a tol or budget that is not positive, dimensions that differ.
+        TypeError: a target that is not `Discrete`.
+
+    Source: Gu, Luo, Sun, Yau 2016; the error and the start in docs/transport.md.
+
+    Example:
+        >>> from brenier.measures import Gaussian
+        >>> target = Discrete(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), [0.25, 0.75])
+        >>> solution = solve(Gaussian(2), target, tol=0.05, generator=torch.Generator().manual_seed(0))
+        >>> solution.converged, solution.potential.points.shape
+        (True, torch.Size([2, 2]))
+    """
+    began = time.perf_counter()
+    if not isinstance(target, Discrete):
+        raise TypeError(f"target must be a measures.Discrete, got {type(target).__name__}")
+    if method not in ("auto", "stochastic"):
+        raise ValueError(f'method must be "auto" or "stochastic", got {method!r}')
+    if source.dim != target.dim:
+        raise ValueError(f"source and target must share a dimension, got {source.dim} and {target.dim}")
+    tol = 0.2 if tol is None else tol
+    for name, value in (("tol", tol), ("max_seconds", max_seconds), ("max_samples", max_samples)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+    if start is not None and start.heights.shape != (target.n,):
+        raise ValueError(f"start must have one height per target, got {len(start.heights)} for {target.n}")
+    if device is not None:
+        target = Discrete(target.points.to(device), target.weights.to(device))
+    problem = SemiDiscrete(source, target, generator)
+    with _bar(progress) as bar:
+        loop = _Loop(problem, tol, began, max_seconds, max_samples, bar)
+        loop.history.append({"method": "stochastic", "why": f"any dimension (here {target.dim}), any source"})
+        status, h, check = loop.run(
+            problem.bures() if start is None else problem.own(start.heights), warm=start is not None
+        )
+    return TransportSolution(
+        status=status,
+        seconds=time.perf_counter() - began,
+        history=loop.history,
+        potential=BrenierPotential(target.points, problem.heights(h)),
+        relrms=check.relrms,
+        cost=check.cost,
+        samples=loop.samples,
+    )
+
+
+class _Loop:
+    """Passes and checks until a status is decided: here, once."""
+
+    def __init__(
+        self,
+        problem: SemiDiscrete,
+        tol: float,
+        began: float,
+        max_seconds: float | None,
+        max_samples: int | None,
+        bar: Progress | None,
+    ) -> None:
+        self.problem, self.tol, self.began, self.bar = problem, tol, began, bar
+        self.unit = max(problem.n / tol**2, 1024)
+        self.budget = LONGEST * self.unit if max_samples is None else max_samples
+        self.deadline = math.inf if max_seconds is None else began + max_seconds
+        self.descent_deadline = math.inf if max_seconds is None else began + 0.85 * max_seconds
+        self.samples = 0
+        self.history: list[dict[str, Any]] = []
+
+    def run(self, h: Any, warm: bool) -> tuple[Status, Any, Check]:
+        """Status, heights and the check that speaks for them."""
+        size, rate = FIRST * self.unit, 0.003 if warm else 0.03
+        end = 1e-3 * self.problem.spacing()
+        best, least = h, self.check(h)
+        check = least
+        while True:
+            if check.within(self.tol):
+                check = self.check(h)  # a lucky set must not decide: another fresh one has to agree
+                if check.within(self.tol):
+                    return Status.CONVERGED, h, check
+            if check.chi2.mean <= least.chi2.mean:
+                best, least = h, check
+            if time.perf_counter() > self.descent_deadline:
+                return Status.OUT_OF_TIME, best, least
+            if self.samples >= self.budget:
+                return Status.OUT_OF_SAMPLES, best, least
+            if self.stalled():
+                return Status.OUT_OF_PRECISION, best, least
+            h = self.descend(h, rate, end, min(size, self.budget - self.samples))
+            check = self.check(h)
+            size, rate = 2 * size, rate / 2
+
+    def descend(self, h: Any, rate: float, end: Any, samples: float) -> Any:
+        """One pass over fresh samples."""
+        problem, batch = self.problem, int(min(BATCH, samples))
+        method = AveragedAdam(h, rate, end.clamp(max=rate), max(1, int(samples // batch)))
+        task = self.bar.add_task(f"transport, pass of {samples:,.0f} samples", total=method.steps) if self.bar else None
+        for _ in range(method.steps):
+            counts, m = problem.counts(method.h, batch)
+            method.step(counts, m, problem.nu)
+            self.samples += m
+            if self.bar is not None and task is not None:
+                self.bar.advance(task)
+            if time.perf_counter() > self.descent_deadline:
+                break
+        return method.answer
+
+    def check(self, h: Any) -> Check:
+        """The error on fresh samples, enough of them that two standard errors are a tenth of tol²."""
+        m = int(28 * math.sqrt(self.problem.n) / self.tol**2)
+        check = self.problem.check(h, max(m, 8192), self.deadline)
+        seconds = time.perf_counter() - self.began
+        record = {"samples": self.samples, "checked_on": check.samples, "seconds": seconds}
+        self.history.append({**record, "chi2": check.chi2.mean, "sem": check.chi2.sem})
+        if self.bar is not None:
+            self.bar.console.print(f"  relrms {check.relrms} on {check.samples:,} fresh samples")
+        return check
+
+    def stalled(self) -> bool:
+        """Whether four passes in float32 have not lowered the error by a fifth."""
+        errors = [entry["chi2"] for entry in self.history if "chi2" in entry]
+        return self.problem.y.dtype == torch.float32 and len(errors) > 5 and min(errors[-4:]) > 0.8 * min(errors[:-4])
+
+
+def _bar(progress: bool) -> ContextManager[Progress | None]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, transient=True) if progress else nullcontext()
