@@ -1,6 +1,21 @@
 """The convex core: semi-discrete optimal transport, its cells, its singular set, its extension to new codes."""
 
+from brenier.transport.cells import Cells, cells
+from brenier.transport.extend import Extension, extend
+from brenier.transport.plans import wasserstein2
 from brenier.transport.potential import BrenierPotential
+from brenier.transport.singular import SingularSet, singular_set
 from brenier.transport.solve import TransportSolution, solve
 
-__all__ = ["BrenierPotential", "TransportSolution", "solve"]
+__all__ = [
+    "BrenierPotential",
+    "Cells",
+    "Extension",
+    "SingularSet",
+    "TransportSolution",
+    "cells",
+    "extend",
+    "singular_set",
+    "solve",
+    "wasserstein2",
+]

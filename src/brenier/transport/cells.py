@@ -19,7 +19,8 @@ BLOCKS = 32
 class Cells:
     """What a source measure sees of the cells W_i of a potential with n targets in d dimensions.
 
-    masses (n,) = mu(W_i) with standard errors masses_sem (n,); centroids (n, d) = E[x | W_i], NaN where no sample fell;
+    masses (n,) = mu(W_i) with standard errors masses_sem (n,); centroids (n, d) = E[x | W_i] and radii (n,), the root mean
+    square distance to them, NaN where no sample fell;
     facets (k, 2) long, i < j, the pairs of cells seen side by side; facet_masses (k,) = ∫_{W_i ∩ W_j} mu dS;
     facet_shares (k,) the share of samples whose two highest planes they are. `samples` says how many were drawn.
     Targets with one and the same plane share its cell in equal parts, and the first of them stands for it in facets.
@@ -28,6 +29,7 @@ class Cells:
     masses: Tensor
     masses_sem: Tensor
     centroids: Tensor
+    radii: Tensor
     facets: Tensor
     facet_masses: Tensor
     facet_shares: Tensor
@@ -62,6 +64,7 @@ def cells(
     n, d, size = view.n, u.dim, -(-drawn // BLOCKS)
     counts, squares = torch.zeros(2, n, dtype=torch.float64, device=u.points.device)
     sums = torch.zeros(n, d, dtype=torch.float64, device=u.points.device)
+    norms = torch.zeros(n, dtype=torch.float64, device=u.points.device)
     pairs, gaps, total = [], [], 0
     for _ in range(BLOCKS):
         x, values, indices = view.top(size, min(2, n))
@@ -69,6 +72,7 @@ def cells(
         counts += block
         squares += block.square()
         sums.index_add_(0, indices[:, 0], x.double())
+        norms.index_add_(0, indices[:, 0], x.double().square().sum(1))
         total += len(x)
         if n > 1:
             pairs.append(indices.amin(1) * n + indices.amax(1))
@@ -78,10 +82,13 @@ def cells(
     sem = ((squares / BLOCKS - (counts / BLOCKS).square()).clamp(min=0) / (BLOCKS - 1)).sqrt() * BLOCKS / total
     facets, facet_masses, facet_shares = _facets(pairs, gaps, n, total) if n > 1 else view.no_facets()
     parts = view.multiplicity.double()
+    middle = sums / counts[:, None]
+    radii = (norms / counts - middle.square().sum(1)).clamp(min=0).sqrt() * view.scale
     return Cells(
         masses=(share / parts)[view.index].to(u.points),
         masses_sem=(sem / parts)[view.index].to(u.points),
-        centroids=view.back(sums / counts[:, None])[view.index].to(u.points),
+        centroids=view.back(middle)[view.index].to(u.points),
+        radii=radii[view.index].to(u.points),
         facets=view.first[facets],
         facet_masses=(facet_masses / view.scale).to(u.points),
         facet_shares=facet_shares.to(u.points),

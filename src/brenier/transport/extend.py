@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brenier.measures import Source
+from brenier.measures import Source, moments
 from brenier.transport.cells import Cells, NoiseView, cells
 from brenier.transport.local import LocalGaussians, choose
 from brenier.transport.potential import BrenierPotential, like
@@ -23,8 +23,9 @@ class Extension:
     """T: noise (m, d) -> (codes (m, d), accepted (m,)), a function of the noise alone.
 
     kind "local": inside cell i, T_i(x) = m_i + √(1 − s²)(y_i − m_i) + s L_i ξ_i(x), with m_i and L_i L_iᵀ the mean and
-    covariance of y_i and its nearest targets of the same mode and ξ_i(x) the whitened place of x in its cell: mean 0,
-    covariance I, so that the first two moments of the targets stay.
+    covariance of y_i and its nearest targets of the same mode and ξ_i(x) the whitened place of x in its cell, in units of
+    the cell's radius: mean 0 and covariance I, so that the first two moments of the targets stay. At most √d + 1.5 long,
+    as all but the last of a Gaussian's samples are, it takes no code far out along a cell without end.
     kind "barycentric": T_i(x) = y_i, and y_i itself at the centroid of its cell.
 
     Near facets T blends the T_j of the cells that meet there with continuous weights. Where that would join two targets
@@ -35,6 +36,7 @@ class Extension:
     kind: str
     singular: SingularSet
     centroids: Tensor
+    radii: Tensor
     whiten: Tensor
     local: LocalGaussians
     strength: float
@@ -73,11 +75,16 @@ class Extension:
         cell = indices[row, place]
         moved = self.u.points[cell].double()
         if self.kind == "local" and self.strength > 0:
-            place_in_cell = (x[row].double() - self.centroids[cell]) @ self.whiten
-            moved = self.local.draw(cell, place_in_cell, self.strength)
+            moved = self.local.draw(cell, self._place(x[row].double(), cell), self.strength)
         codes = torch.zeros(len(x), self.u.dim, dtype=torch.float64, device=x.device)
         codes.index_add_(0, row, weights[row, place, None] * moved)
         return codes.to(self.u.points), accepted
+
+    def _place(self, x: Tensor, cell: Tensor) -> Tensor:
+        """ξ (p, d), the whitened place of x (p, d) in its cell (p,)."""
+        place = (x - self.centroids[cell]) / self.radii[cell, None] @ self.whiten
+        longest = math.sqrt(self.u.dim) + 1.5
+        return place * (longest / place.norm(dim=1, keepdim=True)).clamp(max=1)
 
 
 def extend(
@@ -122,28 +129,29 @@ def extend(
         raise ValueError(f"strength must be from 0 to 1, got {strength}")
     found = cells(u, source, generator=generator) if found is None else found
     singular = singular_set(u, source, found, generator) if singular is None else singular
-    alive = found.masses > 0
-    local = LocalGaussians(u.points, singular.modes, alive)
+    local = LocalGaussians(u.points, torch.zeros(len(u.points), 0, dtype=torch.long), {})
     if kind == "local":
-        local, strength = choose(local, strength, held_out)
-    centroids = _shrunk_centroids(u, found)
+        local, strength = choose(u.points, singular.modes, found.masses > 0, strength, held_out)
+    centroids = _shrunk_centroids(u, source, found)
+    radii = _shrunk_radii(found)
     return Extension(
         u=u,
         kind=kind,
         singular=singular,
         centroids=centroids,
-        whiten=_whitening(u, source, centroids, generator),
+        radii=radii,
+        whiten=_whitening(u, source, centroids, radii, generator),
         local=local,
         strength=1.0 if strength is None else strength,
         band=BAND,
     )
 
 
-def _shrunk_centroids(u: BrenierPotential, found: Cells) -> Tensor:
-    """Centroids (n, d) pulled to their regression on the targets, the more the fewer samples a cell has (empirical Bayes).
+def _shrunk_centroids(u: BrenierPotential, source: Source, found: Cells) -> Tensor:
+    """Centroids (n, d) pulled to their regression on the targets, the more the fewer samples a cell has.
 
-    With within-cell variance v, N_i samples and variance t of the true centroids around the regression, the pull is
-    v / (v + N_i t).
+    Empirical Bayes: with N_i samples, their variance v (at most the source's) and the variance t of the true centroids
+    around the regression, a share N_i t / (N_i t + v) of the distance to the regression is kept.
     """
     seen = found.masses > 0
     y = (u.points - u.centre).double()
@@ -153,7 +161,7 @@ def _shrunk_centroids(u: BrenierPotential, found: Cells) -> Tensor:
     root = count.sqrt()[:, None]
     prior = design @ torch.linalg.lstsq(design[seen] * root, c * root).solution
     away = c - prior[seen]
-    within = float(u.dim)  # variance inside a cell, summed over coordinates, is at most the source's
+    within = moments(source)[1].trace().item()
     spread = ((count[:, None] * away.square()).sum() / count.sum() - within * len(c) / count.sum()).clamp(min=0)
     keep = count * spread / (count * spread + within)
     centroids = prior.clone()
@@ -161,14 +169,25 @@ def _shrunk_centroids(u: BrenierPotential, found: Cells) -> Tensor:
     return centroids
 
 
-def _whitening(u: BrenierPotential, source: Source, centroids: Tensor, generator: torch.Generator | None) -> Tensor:
-    """W (d, d) with Cov((x − c(x)) W) = I on fresh samples, c(x) the centroid of the cell of x."""
+def _shrunk_radii(found: Cells) -> Tensor:
+    """Radii (n,) of the cells, pulled to their common value as if by eight samples more."""
+    seen = found.masses > 0
+    count = found.masses.double() * found.samples
+    squares = torch.where(seen, found.radii.double().square(), 0.0)
+    common = (count * squares).sum() / count.sum()
+    return ((count * squares + 8 * common) / (count + 8)).sqrt()
+
+
+def _whitening(
+    u: BrenierPotential, source: Source, centroids: Tensor, radii: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """W (d, d) with Cov((x − c(x))/r(x) W) = I on fresh samples, c(x) and r(x) centroid and radius of the cell of x."""
     view = NoiseView(u, source, generator)
     away = []
     for _ in range(16):
         x, _, indices = view.top(2048, 1)
-        away.append(view.back(x) - centroids[view.first[indices[:, 0]]])
+        cell = view.first[indices[:, 0]]
+        away.append((view.back(x) - centroids[cell]) / radii[cell, None])
     rows = torch.cat(away)
-    covariance = rows.T @ rows / len(rows)
-    values, vectors = torch.linalg.eigh(covariance)
+    values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
     return (vectors * values.clamp(min=values.amax() * 1e-12).rsqrt()) @ vectors.T

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from brenier.transport.planes import Planes
 
-SIZES = (12, 24, 48)  # how many targets make a local Gaussian, to choose from
-STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+SIZES = (16, 32, 64)  # how many targets make a local Gaussian, to choose from
+STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RIDGE = 1e-2  # the share of a local covariance that is made round, so that flat neighbourhoods have a density
 HELD_OUT = 512  # held-out points that judge
+NEW = 0.9  # how new drawn points have to be, against held-out ones
 MIXTURE = 64  # the nearest components that a held-out point hears
 
 
@@ -22,12 +23,13 @@ class LocalGaussians:
     """For each target y_i the mean m_i and the covariance C_i of y_i and its nearest targets of the same mode.
 
     points (n, d); near (n, k) indices, nearest first, the target itself in column 0 and in the place of every neighbour
-    that its mode can't offer; scores holds the likelihood of held-out points for every choice tried.
+    that its mode can't offer; scores holds the
+    mean log density of held-out points for every (size, strength) tried.
     """
 
     points: Tensor
     near: Tensor
-    scores: dict[str, float]
+    scores: dict[tuple[int, float], float]
 
     def moments(self, i: Tensor) -> tuple[Tensor, Tensor]:
         """m_i (p, d) and a lower triangular L_i (p, d, d) with L_i L_iᵀ = C_i, float64."""
@@ -99,5 +101,46 @@ def log_likelihood(local: LocalGaussians, x: Tensor, strengths: tuple[float, ...
     return torch.cat(scores, 1).mean(1)
 
 
-def choose(local_of: object, strength: float | None, held_out: Tensor | None) -> tuple[LocalGaussians, float]:
-    raise NotImplementedError
+def novelty(local: LocalGaussians, x: Tensor, strength: float) -> float:
+    """Mean distance of drawn points to the nearest target, over the same of x (m, d): 1 as new as x, 0 copies."""
+    n, d = local.points.shape
+    cells = torch.linspace(0, n - 1, len(x), device=x.device).long()
+    place = torch.randn(len(x), d, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(x.device)
+    drawn = local.draw(cells, place, strength)
+    near = [(z.double() - local.points[nearest(z, local.points, 1)[:, 0]].double()).norm(dim=1) for z in (drawn, x)]
+    return (near[0].mean() / near[1].mean()).item()
+
+
+def choose(
+    points: Tensor, modes: Tensor, alive: Tensor, strength: float | None, held_out: Tensor | None
+) -> tuple[LocalGaussians, float]:
+    """The local Gaussians and the strength under which held-out points are most likely, among those that are new.
+
+    New are choices whose points are at least NEW times as far from the nearest target as held-out points are.
+    Without `held_out` every tenth of the alive targets (at most 512 of them) is set aside while choosing; with a
+    `strength` only the size is chosen.
+    """
+    rows = alive.nonzero()[:, 0]
+    strengths = STRENGTHS if strength is None else (strength,)
+    kept, judge = alive, held_out
+    if held_out is None:
+        aside = rows[:: max(10, len(rows) // HELD_OUT)] if len(rows) >= 2 * SIZES[0] else rows[:0]
+        kept = alive.clone()
+        kept[aside] = False
+        judge = points[aside]
+    assert judge is not None
+    judge = judge.to(points)[:: max(1, len(judge) // HELD_OUT)][:HELD_OUT]
+    if len(judge) == 0 or strength == 0:
+        return local_gaussians(points, modes, alive, SIZES[0]), 1.0 if strength is None else strength
+    scores: dict[tuple[int, float], float] = {}
+    new: dict[tuple[int, float], float] = {}
+    for size in SIZES:
+        draft = local_gaussians(points[kept], modes[kept], alive[kept], size)
+        scores |= {
+            (size, s): v for s, v in zip(strengths, log_likelihood(draft, judge, strengths).tolist(), strict=True)
+        }
+        new |= {(size, s): novelty(draft, judge, s) for s in strengths}
+    enough = min(NEW, max(new.values()))
+    size, best = max((choice for choice in scores if new[choice] >= enough), key=lambda choice: scores[choice])
+    local = local_gaussians(points, modes, alive, size)
+    return LocalGaussians(points, local.near, scores), best

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.sparse import coo_array
@@ -19,7 +19,7 @@ from brenier.transport.potential import BrenierPotential
 NEIGHBOURHOOD = 20  # targets that make a neighbourhood, where so many are near
 SPACING = 5  # the local spacing is the distance to the fifth nearest target; no smaller group makes a mode
 SLACK = 1.25  # a jump is singular when it is longer than 99 % of the distances inside neighbourhoods by this factor
-BAND = 0.1  # the share of a cell, from facet to vertex level, in which the extension interpolates
+BAND = 0.2  # the share of a cell, from facet to vertex level, in which the extension interpolates
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class SingularSet:
 
     A pair of targets is singular when |y_i − y_j| > threshold · sqrt(spacing_i spacing_j).
 
-    facets (k, 2) long, the singular facets; modes (n,) long, the mode of every target, 0 the largest; mass, the share of
-    noise that an extension redraws since it would have to interpolate across; spacing (n,), distance to the fifth
+    facets (k, 2) long, the singular facets; modes (n,) long, the mode of every target, 0 the heaviest; mass, the share
+    of noise that an extension redraws since it would have to interpolate across; spacing (n,), distance to the fifth
     nearest target; threshold, the largest regular jump in units of spacing.
     """
 
@@ -52,7 +52,7 @@ def singular_set(
     A facet is singular when its jump |y_i − y_j| is long against the targets' own local spacing: longer, by a factor of
     1.25, than 99 % of the distances inside neighbourhoods of 20 targets, each in units of the geometric mean of the two
     spacings. Modes are the targets still connected by regular facets and regular nearest neighbours; fewer than six
-    targets alone are no mode and join the nearest. `found` spares the cells when they are known.
+    targets alone are no mode and join the nearest one. `found` spares the cells when they are known.
 
     Source: Figalli, Regularity properties of optimal maps between nonconvex domains, 2010, for why T must jump.
 
@@ -88,8 +88,8 @@ def singular_set(
     regular = lengths <= threshold * (spacing[edges[:, 0]] * spacing[edges[:, 1]]).sqrt()
     modes = _modes(distinct, edges[regular], found.masses.new_zeros(n).index_add_(0, index, found.masses[alive]))
     nearest = Planes(distinct, -0.5 * distinct.square().sum(1)).top((u.points - u.centre).double(), 1)[1][:, 0]
-    result = SingularSet(found.facets[cut], modes[nearest], Estimate(0.0, 0.0), every, threshold)
-    return SingularSet(result.facets, result.modes, _mass(u, source, result, generator), every, threshold)
+    result = replace(draft, facets=found.facets[cut], modes=modes[nearest])
+    return replace(result, mass=_mass(u, source, result, generator))
 
 
 def neighbours(y: Tensor, k: int) -> tuple[Tensor, Tensor]:

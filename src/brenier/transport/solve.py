@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ContextManager
+from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,7 +27,7 @@ class TransportSolution(Solution):
     """A transport: the potential, its error and its cost.
 
     relrms = sqrt(Σ_i (mu(W_i) − nu_i)² / nu_i) and cost = W2² = E|x − T(x)|² come from one set of fresh samples that
-    decided nothing before. `samples` counts what the iteration drew; each check in `history` names what it drew besides.
+    the iteration never saw. `samples` counts what the iteration drew; each check in `history` names what it drew besides.
     """
 
     potential: BrenierPotential
@@ -190,6 +190,6 @@ class _Loop:
         return self.problem.y.dtype == torch.float32 and len(errors) > 5 and min(errors[-4:]) > 0.8 * min(errors[:-4])
 
 
-def _bar(progress: bool) -> ContextManager[Progress | None]:
+def _bar(progress: bool) -> AbstractContextManager[Progress | None]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, transient=True) if progress else nullcontext()
