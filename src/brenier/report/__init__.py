@@ -1,21 +1,26 @@
 """Numbers with error bars, samplers to compare with, figures, and one self-contained page; arrays of any origin in."""
 
 from brenier.report import baselines, figures, maps
+from brenier.report.arrays import nearest
+from brenier.report.evaluation import AT_MOST, evaluate
 from brenier.report.features import Features
 from brenier.report.numbers import c2st, exact_copies, frechet, nn_ratio, precision_recall_density_coverage
 from brenier.report.page import Finding, Picture, Table, write_page
 
 __all__ = [
+    "AT_MOST",
     "Features",
     "Finding",
     "Picture",
     "Table",
     "baselines",
     "c2st",
+    "evaluate",
     "exact_copies",
     "figures",
     "frechet",
     "maps",
+    "nearest",
     "nn_ratio",
     "precision_recall_density_coverage",
     "write_page",

@@ -2,6 +2,7 @@
 
 from brenier.transport.cells import Cells, cells
 from brenier.transport.extend import Extension, extend
+from brenier.transport.local import LocalGaussians
 from brenier.transport.plans import wasserstein2
 from brenier.transport.potential import BrenierPotential
 from brenier.transport.singular import SingularSet, singular_set
@@ -11,6 +12,7 @@ __all__ = [
     "BrenierPotential",
     "Cells",
     "Extension",
+    "LocalGaussians",
     "SingularSet",
     "TransportSolution",
     "cells",

@@ -19,8 +19,8 @@ BLOCKS = 32
 class Cells:
     """What a source measure sees of the cells W_i of a potential with n targets in d dimensions.
 
-    masses (n,) = mu(W_i) with standard errors masses_sem (n,); centroids (n, d) = E[x | W_i] and radii (n,), the root mean
-    square distance to them, NaN where no sample fell;
+    masses (n,) = mu(W_i) with standard errors masses_sem (n,); centroids (n, d) = E[x | W_i] and radii (n,), the root
+    mean square distance to them, NaN where no sample fell;
     facets (k, 2) long, i < j, the pairs of cells seen side by side; facet_masses (k,) = ∫_{W_i ∩ W_j} mu dS;
     facet_shares (k,) the share of samples whose two highest planes they are. `samples` says how many were drawn.
     Targets with one and the same plane share its cell in equal parts, and the first of them stands for it in facets.
@@ -42,8 +42,8 @@ def cells(
     """Masses, centroids and facets of the cells of u under `source`, from `samples` draws (32 n, at least 2^17).
 
     A sample x in W_i whose second highest plane is j lies at δ = (score_i − score_j)/|y_i − y_j| from their common
-    facet. With F(ε) the share of samples of the pair with δ < ε, the facet's mass is the density of δ at 0 on two sides,
-    F(ε)/ε − F(2ε)/(4ε) (Richardson's extrapolation), ε the lower quartile of all δ. Memory: O(n d + chunk).
+    facet. With F(ε) the share of samples of the pair with δ < ε, the facet's mass is the density of δ at 0, both sides
+    together, F(ε)/ε − F(2ε)/(4ε) (Richardson's extrapolation), ε the lower quartile of all δ. Memory: O(n d + chunk).
 
     Raises:
         ValueError: a source of another dimension, or fewer samples than the 32 blocks of the error bars.

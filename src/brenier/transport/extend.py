@@ -23,9 +23,9 @@ class Extension:
     """T: noise (m, d) -> (codes (m, d), accepted (m,)), a function of the noise alone.
 
     kind "local": inside cell i, T_i(x) = m_i + √(1 − s²)(y_i − m_i) + s L_i ξ_i(x), with m_i and L_i L_iᵀ the mean and
-    covariance of y_i and its nearest targets of the same mode and ξ_i(x) the whitened place of x in its cell, in units of
-    the cell's radius: mean 0 and covariance I, so that the first two moments of the targets stay. At most √d + 1.5 long,
-    as all but the last of a Gaussian's samples are, it takes no code far out along a cell without end.
+    covariance of y_i and its nearest targets of the same mode and ξ_i(x) the whitened place of x in its cell, in units
+    of the cell's radius: mean 0 and covariance I, so that the first two moments of the targets stay. Its length is at
+    most √d + 1.5, as it is for nearly all samples of a Gaussian: no code is taken far out along an endless cell.
     kind "barycentric": T_i(x) = y_i, and y_i itself at the centroid of its cell.
 
     Near facets T blends the T_j of the cells that meet there with continuous weights. Where that would join two targets
@@ -33,6 +33,7 @@ class Extension:
     """
 
     u: BrenierPotential
+    masses: Tensor
     kind: str
     singular: SingularSet
     centroids: Tensor
@@ -92,7 +93,7 @@ def extend(
     source: Source,
     kind: str = "local",
     strength: float | None = None,
-    held_out: Tensor | None = None,
+    judges: Tensor | None = None,
     found: Cells | None = None,
     singular: SingularSet | None = None,
     generator: torch.Generator | None = None,
@@ -103,9 +104,9 @@ def extend(
         u: a solved potential.
         source: the measure it carries.
         kind: "local" or "barycentric", see `Extension`.
-        strength: s from 0 (targets only) to 1; by default the most likely one for `held_out`, with the number of
-            neighbours.
-        held_out: codes (m, d) that are no targets; by default a tenth of the targets, set aside while choosing.
+        strength: s from 0 (targets only) to 1; by default chosen, as is the number of neighbours, so that targets which
+            were set aside are most likely under the codes drawn and the codes are at least 0.9 times as new as they.
+        judges: indices of the targets to set aside while choosing; by default a tenth of them.
         found, singular: cells and singular set where they are known already.
         generator: where the randomness comes from.
 
@@ -131,11 +132,12 @@ def extend(
     singular = singular_set(u, source, found, generator) if singular is None else singular
     local = LocalGaussians(u.points, torch.zeros(len(u.points), 0, dtype=torch.long), {})
     if kind == "local":
-        local, strength = choose(u.points, singular.modes, found.masses > 0, strength, held_out)
+        local, strength = choose(u.points, singular.modes, found.masses > 0, strength, judges)
     centroids = _shrunk_centroids(u, source, found)
     radii = _shrunk_radii(found)
     return Extension(
         u=u,
+        masses=found.masses,
         kind=kind,
         singular=singular,
         centroids=centroids,

@@ -112,26 +112,23 @@ def novelty(local: LocalGaussians, x: Tensor, strength: float) -> float:
 
 
 def choose(
-    points: Tensor, modes: Tensor, alive: Tensor, strength: float | None, held_out: Tensor | None
+    points: Tensor, modes: Tensor, alive: Tensor, strength: float | None, judges: Tensor | None
 ) -> tuple[LocalGaussians, float]:
     """The local Gaussians and the strength under which held-out points are most likely, among those that are new.
 
-    New are choices whose points are at least NEW times as far from the nearest target as held-out points are.
-    Without `held_out` every tenth of the alive targets (at most 512 of them) is set aside while choosing; with a
+    New are choices whose points are at least NEW times as far from the nearest target as held-out points are. At most
+    512 of the targets `judges` (indices; by default every tenth one) are held out: set aside while choosing. With a
     `strength` only the size is chosen.
     """
     rows = alive.nonzero()[:, 0]
     strengths = STRENGTHS if strength is None else (strength,)
-    kept, judge = alive, held_out
-    if held_out is None:
-        aside = rows[:: max(10, len(rows) // HELD_OUT)] if len(rows) >= 2 * SIZES[0] else rows[:0]
-        kept = alive.clone()
-        kept[aside] = False
-        judge = points[aside]
-    assert judge is not None
-    judge = judge.to(points)[:: max(1, len(judge) // HELD_OUT)][:HELD_OUT]
-    if len(judge) == 0 or strength == 0:
+    aside = rows[::10] if judges is None else judges[alive[judges]]
+    aside = aside[:: max(1, len(aside) // HELD_OUT)][:HELD_OUT]
+    if len(rows) - len(aside) < SIZES[0] or len(aside) == 0 or strength == 0:
         return local_gaussians(points, modes, alive, SIZES[0]), 1.0 if strength is None else strength
+    kept = alive.clone()
+    kept[aside] = False
+    judge = points[aside]
     scores: dict[tuple[int, float], float] = {}
     new: dict[tuple[int, float], float] = {}
     for size in SIZES:

@@ -1,0 +1,366 @@
+"""AE-OT, the whole model: samples → chart → codes → Brenier potential → extension → new codes → new samples."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from brenier import data, manifold, measures, report, storage, transport
+from brenier.generate import Draw, TransportSampler
+from brenier.solution import Estimate, Solution
+
+
+class AEOT(TransformerMixin, BaseEstimator):
+    """A generative model: an autoencoder learns the data manifold, a convex transport the distribution on it.
+
+    Args:
+        latent_dim: dimension of the codes; None takes it from the intrinsic dimension of the data (TwoNN).
+        chart: None builds a network for the data; "identity" takes the samples themselves as codes; a pair (encoder,
+            decoder) of `nn.Module`s is trained as it is.
+        extension: "local" or "barycentric", see `transport.extend`.
+        tol: the relative error of the cells' masses to reach, relrms.
+        epochs: of the autoencoder; None sets them by the size of the data.
+        max_samples: noise samples for the transport; None sets them by size and tol.
+        validation: the share of samples that only judge: when training stops, how strongly the extension moves.
+        seed: of everything random in `fit`.
+        device: where networks and transport run.
+        progress: bars and lines in the terminal.
+
+    Attributes, after `fit`:
+        codes_ (n, d), one per training sample, the targets of the transport; labels_ (n,) or None; modes_ (n,), the
+        mode of every training sample; chart_, transport_ (a Solution), cells_, singular_, extension_; training_ (a Solution
+        or None); layout_, of the data; validation_ (k,) rows; seconds_, by stage.
+
+    Source: An et al., AE-OT, ICLR 2020; Lei, Su, Cui, Yau, Gu, A geometric view of optimal transportation, 2019.
+
+    Example:
+        >>> x = data.ring(400, generator=torch.Generator().manual_seed(0)).values
+        >>> model = AEOT(chart="identity").fit(x)
+        >>> model.sample(3).shape, len(set(model.modes_))
+        ((3, 2), 8)
+    """
+
+    def __init__(
+        self,
+        latent_dim: int | None = None,
+        chart: str | tuple[nn.Module, nn.Module] | None = None,
+        extension: str = "local",
+        tol: float = 0.2,
+        epochs: int | None = None,
+        max_samples: int | None = None,
+        validation: float = 0.1,
+        seed: int = 0,
+        device: str | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.chart = chart
+        self.extension = extension
+        self.tol = tol
+        self.epochs = epochs
+        self.max_samples = max_samples
+        self.validation = validation
+        self.seed = seed
+        self.device = device
+        self.progress = progress
+
+    def fit(self, x: Any, y: Any = None) -> Self:
+        """Learn the manifold of samples x, then the distribution of their codes; labels y (m,) are optional.
+
+        x is an array or tensor of images or vectors, a torch Dataset or DataLoader, or what `data.load` gives.
+
+        Raises:
+            ValueError, TypeError: x or y is not what it should be; an argument is out of range.
+            ArithmeticError: the training diverged.
+        """
+        device = _device(self.device)
+        samples = data.load(x, labels=y)
+        self.layout_ = data.Layout.of(x) if isinstance(x, np.ndarray | Tensor) else samples.layout
+        self.labels_ = samples.labels
+        self.seconds_: dict[str, float] = {}
+        self._data: data.Samples | None = samples
+        self._features: report.Features | None = None
+        rows = torch.randperm(len(samples), generator=self._generator(1))
+        self.validation_ = rows[: math.ceil(self.validation * len(samples))].sort().values
+
+        # 1, 2: samples to codes, by a chart of the manifold they lie on
+        with self._stage("manifold"):
+            self.chart_ = self._chart(samples.values)
+            self.training_ = self._train(samples.values, device)
+            self.codes_ = self._encode(samples.values)
+
+        # 3, 4: codes to a measure, and the convex transport that carries noise to it
+        return self._solve(measures.Discrete(self.codes_.to(device)))
+
+    def reweight(self, weights: Any) -> Self:
+        """Give the training samples new weights (n,) and solve again from where the transport stands: no retraining.
+
+        Balance classes, favour a mode, or drop one (weight 0).
+
+        Raises:
+            ValueError: weights of another length, negative, or with another sum than 1.
+        """
+        self._check()
+        target = measures.Discrete(self.codes_.to(_device(self.device)), weights)
+        return self._solve(target, start=self._start, strength=self.extension_.strength)
+
+    def _solve(
+        self,
+        target: measures.Discrete,
+        start: transport.BrenierPotential | None = None,
+        strength: float | None = None,
+    ) -> Self:
+        source, generator = measures.Gaussian(target.dim), self._generator(2, target.points.device)
+        with self._stage("transport"):
+            self.transport_ = transport.solve(
+                source,
+                target,
+                tol=self.tol,
+                max_samples=self.max_samples,
+                generator=generator,
+                progress=self.progress,
+                start=start,
+            )
+        self._start = self.transport_.potential if start is None else start
+        potential = self.transport_.potential
+        with self._stage("cells"):
+            self.cells_ = transport.cells(potential, source, generator=generator)
+        with self._stage("singular set"):
+            self.singular_ = transport.singular_set(potential, source, self.cells_, generator)
+        # 5: from finitely many codes to new ones
+        with self._stage("extension"):
+            self.extension_ = transport.extend(
+                potential,
+                source,
+                self.extension,
+                strength=strength,
+                judges=self.validation_.to(target.points.device),
+                found=self.cells_,
+                singular=self.singular_,
+                generator=generator,
+            )
+        self.weights_ = target.weights
+        self.modes_ = self.singular_.modes.cpu().numpy()
+        return self
+
+    def sample(
+        self, n: int, seed: int = 0, mode: int | None = None, label: Any = None, batch_size: int = 256
+    ) -> np.ndarray | Tensor:
+        """n new samples, in the layout and range of the data; of one `mode` or one `label` only, where given.
+
+        Sample i depends on the seed and on i alone.
+
+        Raises:
+            ValueError: n below 1, a mode or label that the model doesn't have.
+        """
+        return self.layout_.to_user(self.chart_.decode(self.draw(n, seed, mode, label, batch_size).codes, batch_size))
+
+    def draw(self, n: int, seed: int = 0, mode: int | None = None, label: Any = None, batch_size: int = 256) -> Draw:
+        """What `sample` decodes: n new codes (n, d), their noise, and the share of noise accepted."""
+        self._check()
+        wanted = self._wanted(mode, label)
+        sampler = TransportSampler(self.extension_, measures.Gaussian(self.codes_.shape[1]))
+        return sampler.draw(n, seed, wanted, batch_size)
+
+    def noise_to_code(self, noise: Any) -> tuple[Any, Any]:
+        """Codes (m, d) of noise (m, d), and which are accepted (m,): the others lie where modes would mix."""
+        self._check()
+        return self.extension_(noise)
+
+    def encode(self, x: Any) -> np.ndarray | Tensor:
+        """Codes (m, d) of samples x."""
+        self._check()
+        codes = self._encode(x)
+        return codes if isinstance(x, Tensor) else codes.numpy()
+
+    def decode(self, z: Any) -> np.ndarray | Tensor:
+        """Samples of codes z (m, d), in the layout and range of the data."""
+        self._check()
+        z = torch.as_tensor(z)
+        if z.ndim != 2 or z.shape[1] != self.codes_.shape[1]:
+            raise ValueError(f"codes must have shape (m, {self.codes_.shape[1]}), got {tuple(z.shape)}")
+        return self.layout_.to_user(self.chart_.decode(z.to(self.codes_)))
+
+    def transform(self, x: Any) -> np.ndarray | Tensor:
+        """`encode`, by scikit-learn's name."""
+        return self.encode(x)
+
+    def inverse_transform(self, z: Any) -> np.ndarray | Tensor:
+        """`decode`, by scikit-learn's name."""
+        return self.decode(z)
+
+    def interpolate(self, a: Any, b: Any, steps: int = 8) -> np.ndarray | Tensor:
+        """Samples (m, steps, ...) on the way from samples a (m, ...) to b (m, ...): straight lines of codes."""
+        start, end = self._encode(a), self._encode(b)
+        if start.shape != end.shape:
+            raise ValueError(f"a and b must hold as many samples, got {len(start)} and {len(end)}")
+        t = torch.linspace(0, 1, steps, dtype=start.dtype)[:, None]
+        line = (1 - t) * start[:, None] + t * end[:, None]
+        samples = self.decode(line.flatten(0, 1))
+        return samples.reshape(len(start), steps, *samples.shape[1:])
+
+    def labels_of(self, x: Any) -> np.ndarray:
+        """The label (m,) of each sample x: that of the nearest training code, or its mode where `fit` got no labels."""
+        self._check()
+        index = report.nearest(self._encode(x).numpy(), self.codes_.numpy())[1][:, 0]
+        return (self.modes_ if self.labels_ is None else self.labels_)[index]
+
+    def novelty(self, x: Any) -> np.ndarray:
+        """Distance of each sample to the nearest training code (m,), over the mean of held-out samples.
+
+        About 1 for samples like the data, 0 for training samples, large for outliers.
+        """
+        self._check()
+        return report.nearest(self._encode(x).numpy(), self.codes_.numpy())[0][:, 0] / self._typical_distance()
+
+    def evaluate(self, x_test: Any, seed: int = 0) -> dict[str, Estimate]:
+        """The model against samples that it never saw, each number with its standard error.
+
+        fid and fid_rec, Fréchet distance of new samples to test samples and to their reconstructions, in features of a
+        classifier of the training labels (principal components without labels); c2st, accuracy of telling new codes
+        from test codes (0.5 is perfect); nn, distance to the nearest training code over the same for test codes (1 new,
+        0 copies); precision, recall, density, coverage of the codes; mse of the reconstructions, samples in 0..1; relrms
+        of the transport; accepted, share of noise that was not drawn again; singular, the mass of the singular set.
+        """
+        x = self._network(x_test)
+        drawn = self.draw(min(len(x), report.AT_MOST), seed)
+        transport_numbers = {
+            "relrms": self.transport_.relrms,
+            "accepted": drawn.accepted,
+            "singular": self.singular_.mass,
+        }
+        return self.judge(drawn.codes, x) | transport_numbers
+
+    def judge(self, codes: Tensor, x_test: Tensor) -> dict[str, Estimate]:
+        """The numbers of `evaluate` for any new codes (m, d), against test samples in network form."""
+        return report.evaluate(codes, x_test, self.codes_, self.chart_.encode, self.chart_.decode, self.features())
+
+    def features(self) -> report.Features:
+        """The features of the Fréchet distances, trained when first asked for.
+
+        On the training samples; after loading a model without features, on its decoded training codes.
+        """
+        self._check()
+        if self._features is None:
+            if self._data is None:
+                fitted = report.Features.fit(self.chart_.decode(self.codes_), self.labels_, self.seed)
+            else:
+                convert = self.layout_.to_network
+                fitted = report.Features.fit(self._data.values, self.labels_, self.seed, convert=convert)
+            self._features = fitted
+        return self._features
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model to a folder: `config.json` and `model.safetensors`, with checksums, without pickle."""
+        self._check()
+        return storage.write(folder, *storage.pack(self))
+
+    # --- what the verbs above are made of -----------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        check_is_fitted(self, "extension_")
+
+    def _generator(self, stage: int, device: torch.device | str = "cpu") -> torch.Generator:
+        return torch.Generator(device=device).manual_seed(1000 * self.seed + stage)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds_[name] = time.perf_counter() - began
+
+    def _chart(self, values: np.ndarray) -> manifold.Chart:
+        if isinstance(self.chart, tuple):
+            return manifold.Chart(*self.chart)
+        shape, n = self.layout_.network_shape, len(values)
+        if self.chart == "identity":
+            if self.layout_.kind != "vectors":
+                raise ValueError(f"chart 'identity' takes vectors as codes, got images of shape {self.layout_.shape}")
+            return manifold.Chart.identity()
+        if self.chart is not None:
+            raise ValueError(f"chart must be None, 'identity' or a pair (encoder, decoder), got {self.chart!r}")
+        dim = self.latent_dim
+        if dim is None:
+            estimate = manifold.intrinsic_dimension(values.reshape(n, -1), seed=self.seed)
+            dim = min(max(round(estimate.mean), 1), math.prod(shape), n - 1)
+        if dim >= n:
+            raise ValueError(f"latent_dim must be less than the number of samples, got {dim} for {n} samples")
+        kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
+        return manifold.build({**kind, "latent_dim": dim}, generator=self._generator(3))
+
+    def _train(self, values: np.ndarray, device: torch.device) -> Solution | None:
+        if next(self.chart_.parameters(), None) is None:
+            return None
+        return manifold.fit(
+            self.chart_,
+            values,
+            validation=self.validation_,
+            epochs=self.epochs,
+            generator=self._generator(4),
+            device=device,
+            progress=self.progress,
+            to_network=self.layout_.to_network,
+        )
+
+    def _network(self, x: Any) -> Tensor:
+        self._check()
+        return self.layout_.to_network(x.values if isinstance(x, data.Samples) else x)
+
+    def _encode(self, x: Any) -> Tensor:
+        return self.chart_.encode(
+            x if isinstance(x, np.ndarray) else data.check(x), to_network=self.layout_.to_network
+        ).cpu()
+
+    def _wanted(self, mode: int | None, label: Any) -> Tensor | None:
+        if mode is None and label is None:
+            return None
+        wanted = np.ones(len(self.modes_), dtype=bool)
+        if mode is not None:
+            if mode not in self.modes_:
+                raise ValueError(f"mode must be one of the model's {self.modes_.max() + 1} (from 0), got {mode!r}")
+            wanted &= self.modes_ == mode
+        if label is not None:
+            if self.labels_ is None:
+                raise ValueError(f"the model was fitted without labels, got label {label!r}")
+            if label not in self.labels_:
+                raise ValueError(f"label must be one of {', '.join(map(str, np.unique(self.labels_)))}, got {label!r}")
+            wanted &= self.labels_ == label
+        if not wanted.any():
+            raise ValueError(f"no training sample of label {label!r} lies in mode {mode}")
+        return torch.from_numpy(wanted).to(self.weights_.device)
+
+    def _typical_distance(self) -> float:
+        """Mean distance of held-out codes to the nearest other training code."""
+        rows = self.validation_ if len(self.validation_) else torch.arange(len(self.codes_))
+        near = report.nearest(self.codes_[rows[:4096]].numpy(), self.codes_.numpy(), 2)[0][:, 1]
+        return float(near.mean())
+
+
+def load(folder: str | Path, chart: tuple[nn.Module, nn.Module] | None = None) -> AEOT:
+    """The model that `save` wrote; `chart` gives the modules of a chart that was the user's own, to be filled.
+
+    Raises:
+        FileNotFoundError: the folder or a file is missing.
+        ValueError: a file is damaged or was changed, or the chart is missing.
+    """
+    config, tensors = storage.read(folder)
+    return storage.restore(AEOT(**config["parameters"]), config, tensors, chart)
+
+
+def _device(name: str | None) -> torch.device:
+    """The device, if it is there."""
+    try:
+        return torch.empty(0, device=name or "cpu").device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"device {name!r} can't be used here: {reason}") from None

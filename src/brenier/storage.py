@@ -1,0 +1,185 @@
+"""A model on disk: `config.json` and `model.safetensors`, checked by their checksums; no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from brenier import manifold, transport
+from brenier.data import Layout
+from brenier.report import Features
+from brenier.solution import Estimate, Solution, Status
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def write(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+    """Write a model folder: to the side, then renamed. A model that is there already is replaced.
+
+    Raises:
+        ValueError: the folder holds something else.
+        OSError: the place can't be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / CONFIG).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is no model folder; choose another place")
+    side = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(side, ignore_errors=True)
+    side.mkdir(parents=True)
+    into(side, config, tensors)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(side, folder)
+    return folder
+
+
+def into(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write the two files of a model into a folder that is there."""
+    weights = save(
+        {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    )
+    (folder / WEIGHTS).write_bytes(weights)
+    record = {"format": FORMAT, **config, "checksums": {WEIGHTS: hashlib.sha256(weights).hexdigest()}}
+    record["checksums"][CONFIG] = _checksum(record)
+    (folder / CONFIG).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the tensors of a model folder.
+
+    Raises:
+        FileNotFoundError: the folder or one of its files is missing.
+        ValueError: a file is truncated, was edited, or has another format.
+    """
+    folder = Path(folder)
+    for path in (folder, folder / CONFIG, folder / WEIGHTS):
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: no model to load")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        stated = config["checksums"]
+        known = stated[CONFIG], stated[WEIGHTS]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{folder / CONFIG} is damaged: it isn't the JSON record that was saved") from None
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{folder / CONFIG} has format {config.get('format')}, this version reads format {FORMAT}")
+    if _checksum(config) != known[0]:
+        raise ValueError(f"{folder / CONFIG} was changed after it was saved: its checksum differs")
+    weights = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(weights).hexdigest() != known[1]:
+        raise ValueError(f"{folder / WEIGHTS} was changed or cut after it was saved: its checksum differs")
+    try:
+        return config, load(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / WEIGHTS} can't be read: {error}") from None
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    """Of a config, its own checksum left out."""
+    kept = {**record, "checksums": {k: v for k, v in record["checksums"].items() if k != CONFIG}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the tensors of a fitted `AEOT`."""
+    extension, solution, singular = model.extension_, model.transport_, model.singular_
+    own_chart = isinstance(model.chart, tuple)
+    classes, labels = (None, None) if model.labels_ is None else np.unique(model.labels_, return_inverse=True)
+    features = model._features
+    config = {
+        "parameters": model.get_params(deep=False) | ({"chart": None} if own_chart else {}),
+        "chart": model.chart_.spec,
+        "layout": model.layout_.asdict(),
+        "classes": None if classes is None else classes.tolist(),
+        "features": None if features is None else features.spec,
+        "extension": {"kind": extension.kind, "strength": extension.strength, "band": extension.band},
+        "singular": {"mass": singular.mass, "threshold": min(singular.threshold, sys.float_info.max)},
+        "transport": _record(solution)
+        | {"relrms": solution.relrms, "cost": solution.cost, "samples": solution.samples},
+        "training": None if model.training_ is None else _record(model.training_),
+        "seconds": model.seconds_,
+    }
+    tensors = {
+        "codes": model.codes_,
+        "weights": model.weights_,
+        "heights": solution.potential.heights,
+        "start": model._start.heights,
+        "validation": model.validation_,
+        "modes": singular.modes,
+        "facets": singular.facets,
+        "spacing": singular.spacing,
+        "masses": extension.masses,
+        "centroids": extension.centroids,
+        "radii": extension.radii,
+        "whiten": extension.whiten,
+        "near": extension.local.near,
+        **({} if labels is None else {"labels": torch.from_numpy(labels)}),
+        **{f"chart.{name}": value for name, value in model.chart_.state_dict().items()},
+        **({} if features is None else {f"features.{k}": v for k, v in features.state_dict().items()}),
+    }
+    return config, tensors
+
+
+def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tuple[nn.Module, nn.Module] | None) -> Any:
+    """Fill an unfitted `AEOT` with what `pack` gave."""
+    if config["chart"] is None and chart is None:
+        raise ValueError("the model has a chart of the user's own: load it with chart=(encoder, decoder)")
+    model.chart_ = manifold.Chart(*chart) if chart is not None else manifold.build(config["chart"])
+    model.chart_.load_state_dict(_part(t, "chart."))
+    model.chart_.eval()
+    model.layout_ = Layout.from_dict(config["layout"])
+    model.labels_ = None if config["classes"] is None else np.array(config["classes"])[t["labels"].numpy()]
+    model.codes_, model.weights_, model.validation_ = t["codes"], t["weights"], t["validation"]
+    model.modes_ = t["modes"].numpy()
+    model.seconds_ = config["seconds"]
+    record = config["transport"]
+    potential = transport.BrenierPotential(t["codes"], t["heights"])
+    model._start = transport.BrenierPotential(t["codes"], t["start"])
+    model.transport_ = transport.TransportSolution(
+        Status[record["status"]],
+        record["seconds"],
+        record["history"],
+        potential,
+        Estimate(*record["relrms"]),
+        Estimate(*record["cost"]),
+        record["samples"],
+    )
+    training = config["training"]
+    model.training_ = training and Solution(Status[training["status"]], training["seconds"], training["history"])
+    mass, threshold = Estimate(*config["singular"]["mass"]), config["singular"]["threshold"]
+    model.singular_ = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold)
+    model.extension_ = transport.Extension(
+        u=potential,
+        masses=t["masses"],
+        singular=model.singular_,
+        centroids=t["centroids"],
+        radii=t["radii"],
+        whiten=t["whiten"],
+        local=transport.LocalGaussians(t["codes"], t["near"], {}),
+        **config["extension"],
+    )
+    model._data, model._features = None, None
+    if config["features"] is not None:
+        model._features = Features(config["features"])
+        model._features.load_state_dict(_part(t, "features."))
+    return model
+
+
+def _record(solution: Solution) -> dict[str, Any]:
+    return {"status": solution.status.name, "seconds": solution.seconds, "history": solution.history}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

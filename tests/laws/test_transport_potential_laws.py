@@ -1,0 +1,175 @@
+"""The potential is convex, its gradient monotone; Planes finds what brute force finds, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from brenier.measures import Discrete, Gaussian
+from brenier.transport import BrenierPotential, cells, extend, singular_set, solve
+from brenier.transport.planes import BLOCK, Planes
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def potential(n=60, d=3, dtype=torch.float64, offset=0.0):
+    y = torch.randn(n, d, dtype=torch.float64, generator=seeded(n + d)) + offset
+    h = -0.5 * (y - offset).square().sum(1) + 0.3 * torch.randn(n, dtype=torch.float64, generator=seeded(1))
+    return BrenierPotential(y.to(dtype), h.to(dtype))
+
+
+def noise(m, d, dtype=torch.float64, seed=9):
+    return 2 * torch.randn(m, d, dtype=dtype, generator=seeded(seed))
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements in the largest tensor that any operation made."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for part in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(part, torch.Tensor) and part.untyped_storage().nbytes():
+                self.numel = max(self.numel, part.untyped_storage().nbytes() // part.element_size())
+        return out
+
+
+@pytest.mark.parametrize("d", [1, 2, 7])
+def test_u_is_convex(d):
+    u, x, z = potential(d=d), noise(500, d), noise(500, d, seed=8)
+    t = torch.rand(500, 1, dtype=torch.float64, generator=seeded())
+    middle = u(t * x + (1 - t) * z)
+    assert (middle <= t[:, 0] * u(x) + (1 - t[:, 0]) * u(z) + 1e-10).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 7])
+def test_the_gradient_supports_u_and_is_monotone(d):
+    """u(z) ≥ u(x) + <∇u(x), z − x> and <∇u(x) − ∇u(z), x − z> ≥ 0."""
+    u, x, z = potential(d=d), noise(500, d), noise(500, d, seed=8)
+    assert (u(z) >= u(x) + (u.gradient(x) * (z - x)).sum(1) - 1e-10).all()
+    assert (((u.gradient(x) - u.gradient(z)) * (x - z)).sum(1) >= 0).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_u_is_the_maximum_of_its_planes(offset):
+    u, x = potential(offset=offset), noise(200, 3)
+    scores = x @ u.points.T + u.heights
+    assert torch.allclose(u(x), scores.amax(1), rtol=1e-12)
+    assert torch.allclose(scores.gather(1, u.cell(x)[:, None])[:, 0], scores.amax(1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("xtype", [torch.float32, torch.float64, torch.float16, torch.int64])
+def test_gradient_rows_are_points_bit_for_bit(dtype, xtype):
+    u, x = potential(dtype=dtype, offset=1 / 3), noise(300, 3).to(xtype)
+    assert u.gradient(x).dtype == dtype
+    assert torch.equal(u.gradient(x), u.points[u.cell(x)])
+    assert u.cell(x).dtype == torch.long
+
+
+def test_numpy_in_numpy_out():
+    u, x = potential(), noise(20, 3)
+    for f in (u, u.cell, u.gradient):
+        assert isinstance(f(x.numpy()), np.ndarray)
+        assert np.array_equal(f(x.numpy()), f(x).numpy())
+
+
+def test_no_rows_in_no_rows_out():
+    u = potential()
+    assert u(torch.zeros(0, 3)).shape == u.cell(torch.zeros(0, 3)).shape == (0,)
+    assert u.gradient(torch.zeros(0, 3)).shape == (0, 3)
+
+
+def test_a_constant_moves_no_cell():
+    u, x = potential(), noise(500, 3)
+    moved = BrenierPotential(u.points, u.heights + 64)
+    assert torch.equal(moved.cell(x), u.cell(x))
+    assert torch.allclose(moved(x), u(x) + 64)
+
+
+def test_moving_all_points_moves_no_cell():
+    """u + <x, v> has the cells of u: the centre of the points costs no digits, even far off in float32."""
+    u, x = potential(dtype=torch.float64), noise(2000, 3)
+    near = BrenierPotential((u.points * 1024).round() / 1024, u.heights)
+    far = BrenierPotential((near.points + 2048).float(), u.heights.float())
+    assert (far.cell(x) == near.cell(x)).double().mean() >= 0.999
+
+
+def test_a_coarser_potential_lies_below():
+    u, x = potential(n=80), noise(200, 3)
+    assert (BrenierPotential(u.points[:40], u.heights[:40])(x) <= u(x) + 1e-12).all()
+
+
+def test_the_first_of_tied_targets_wins():
+    """As the docstring of BrenierPotential says, wherever the ties lie."""
+    y = torch.randn(40, 2, dtype=torch.float64, generator=seeded())
+    for i, j in [(2, 17), (0, 39), (15, 16), (3, 35)]:
+        h = torch.zeros(40, dtype=torch.float64)
+        twice = y.clone()
+        twice[j], h[[i, j]] = y[i], 100.0
+        assert BrenierPotential(twice, h).cell(noise(50, 2)).unique().tolist() == [i]
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 255, 1000, 5000])
+@pytest.mark.parametrize("k", [1, 2, 5, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_top_is_brute_force(n, k, dtype):
+    k, y, x = min(k, n), torch.randn(n, 3, generator=seeded(n), dtype=dtype), noise(37, 3, dtype)
+    h = torch.randn(n, generator=seeded(k), dtype=dtype)
+    values, indices = Planes(y, h).top(x, k)
+    scores = torch.addmm(h, x, y.T)
+    assert values.shape == indices.shape == (37, k)
+    assert torch.allclose(values, scores.topk(k).values, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(scores.gather(1, indices), values, rtol=1e-5, atol=1e-5)
+    assert all(len(set(row)) == k for row in indices.tolist())
+
+
+@pytest.mark.parametrize("n", [1, 16, 100, 3000])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize(("j", "m"), [(1, 1), (8, 16), (3, 200)])
+def test_top_of_sums_is_top_of_all_pairs(n, k, j, m):
+    """Row l J + j holds a_j + b_l."""
+    k, y = min(k, n), torch.randn(n, 4, generator=seeded(n), dtype=torch.float64)
+    planes = Planes(y, torch.randn(n, generator=seeded(k), dtype=torch.float64))
+    a, b = noise(j, 4), noise(m, 4, seed=8)
+    values, indices = planes.top_of_sums(a, b, k)
+    pairs = (b[:, None] + a).flatten(0, 1)
+    expected = planes.top(pairs, k)
+    assert torch.allclose(values, expected[0])
+    assert torch.equal(indices, expected[1])
+
+
+def test_planes_stay_within_their_block():
+    """4,000 × 4,000 scores are 16 million numbers; no tensor is larger than a block of them."""
+    planes = Planes(torch.randn(4000, 2), torch.zeros(4000))
+    with Largest() as largest:
+        planes.top(torch.randn(4000, 2), 2)
+        planes.top_of_sums(torch.randn(8, 2), torch.randn(4000, 2), 2)
+    assert 4000 * 2 <= largest.numel <= BLOCK["cpu"] * 1.01
+
+
+def test_the_pipeline_stays_within_a_block():
+    """solve, cells, singular_set, extend and their use at n = 2,000: never samples × targets, 260 million numbers."""
+    y = torch.randn(2000, 2, generator=seeded())
+    with Largest() as largest:
+        u = solve(Gaussian(2), Discrete(y), tol=1.0, max_samples=10_000, generator=seeded()).potential
+        found = cells(u, Gaussian(2), generator=seeded())
+        singular = singular_set(u, Gaussian(2), found, seeded())
+        extend(u, Gaussian(2), found=found, singular=singular, generator=seeded())(torch.randn(10_000, 2))
+    assert largest.numel <= BLOCK["cpu"] * 1.1
+
+
+@pytest.mark.parametrize("n", [2, 64])
+def test_a_strict_tolerance_does_not_enlarge_a_check(n):
+    """The samples of a check grow as 1/tol², what lies in memory at once must not."""
+    y = torch.randn(n, 2, generator=seeded())
+    with Largest() as largest:
+        solve(Gaussian(2), Discrete(y), tol=1e-3, max_samples=1000, max_seconds=2.0, generator=seeded())
+    assert largest.numel <= BLOCK["cpu"] * 1.1
