@@ -38,8 +38,8 @@ class AEOT(TransformerMixin, BaseEstimator):
 
     Attributes, after `fit`:
         codes_ (n, d), one per training sample, the targets of the transport; labels_ (n,) or None; modes_ (n,), the
-        mode of every training sample; chart_, transport_ (a Solution), cells_, singular_, extension_; training_ (a Solution
-        or None); layout_, of the data; validation_ (k,) rows; seconds_, by stage.
+        mode of every training sample; chart_, transport_ (a Solution), cells_, singular_, extension_; training_ (a
+        Solution or None); layout_, of the data; validation_ (k,) rows; seconds_, by stage.
 
     Source: An et al., AE-OT, ICLR 2020; Lei, Su, Cui, Yau, Gu, A geometric view of optimal transportation, 2019.
 
@@ -229,8 +229,8 @@ class AEOT(TransformerMixin, BaseEstimator):
         fid and fid_rec, Fréchet distance of new samples to test samples and to their reconstructions, in features of a
         classifier of the training labels (principal components without labels); c2st, accuracy of telling new codes
         from test codes (0.5 is perfect); nn, distance to the nearest training code over the same for test codes (1 new,
-        0 copies); precision, recall, density, coverage of the codes; mse of the reconstructions, samples in 0..1; relrms
-        of the transport; accepted, share of noise that was not drawn again; singular, the mass of the singular set.
+        0 copies); precision, recall, density, coverage of the codes; mse of the reconstructions, samples in 0..1;
+        relrms of the transport; accepted, share of noise that was not drawn again; singular, the mass of the singular set.
         """
         x = self._network(x_test)
         drawn = self.draw(min(len(x), report.AT_MOST), seed)

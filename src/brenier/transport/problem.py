@@ -97,7 +97,7 @@ class SemiDiscrete:
         return torch.cat([d.masked_fill_(d == 0, math.inf).amin(1) for d in near])
 
     def counts(self, h: Tensor, m: int) -> tuple[Tensor, int]:
-        """How many of about m fresh samples fall into each cell: counts (n,) and their sum. The gradient in raw form."""
+        """How many of about m fresh samples fall into each cell: counts (n,), all a step needs, and their sum."""
         _, _, cells = self.sampler.top(Planes(self.y, h), m, 1)
         return torch.bincount(cells[:, 0], minlength=self.n).to(self.y), len(cells)
 
@@ -105,8 +105,8 @@ class SemiDiscrete:
         """The error of h on about m fresh samples, in BLOCKS blocks, in fewer when the clock passes `deadline`.
 
         chi2 = Σ_i (C_i² − Σ_b c_ib²) / nu_i / (pairs of samples from different blocks) − 1, with C_i the total and c_ib
-        the counts of block b: unbiased, as samples of one block may be correlated. Its standard error is the jackknife's
-        over blocks.
+        the counts of block b: unbiased, though samples of one block may be correlated. Its standard error is the
+        jackknife's over blocks.
         """
         planes, size = Planes(self.y, h), -(-m // self.BLOCKS)
         blocks, costs = [], []

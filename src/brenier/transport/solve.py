@@ -27,7 +27,7 @@ class TransportSolution(Solution):
     """A transport: the potential, its error and its cost.
 
     relrms = sqrt(Σ_i (mu(W_i) − nu_i)² / nu_i) and cost = W2² = E|x − T(x)|² come from one set of fresh samples that
-    the iteration never saw. `samples` counts what the iteration drew; each check in `history` names what it drew besides.
+    the iteration never saw. `samples` counts what the iteration drew; each check in `history` names what it drew.
     """
 
     potential: BrenierPotential
