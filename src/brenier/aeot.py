@@ -230,7 +230,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         classifier of the training labels (principal components without labels); c2st, accuracy of telling new codes
         from test codes (0.5 is perfect); nn, distance to the nearest training code over the same for test codes (1 new,
         0 copies); precision, recall, density, coverage of the codes; mse of the reconstructions, samples in 0..1;
-        relrms of the transport; accepted, share of noise that was not drawn again; singular, the mass of the singular set.
+        relrms of the transport; accepted, share of noise not drawn again; singular, the mass of the singular set.
         """
         x = self._network(x_test)
         drawn = self.draw(min(len(x), report.AT_MOST), seed)

@@ -39,7 +39,7 @@ class Cells:
 def cells(
     u: BrenierPotential, source: Source, samples: int | None = None, generator: torch.Generator | None = None
 ) -> Cells:
-    """Masses, centroids and facets of the cells of u under `source`, from `samples` draws (32 n, at least 2^17).
+    """Masses, centroids and facets of the cells of u under `source`, from `samples` draws (16 n, at least 2^17).
 
     A sample x in W_i whose second highest plane is j lies at δ = (score_i − score_j)/|y_i − y_j| from their common
     facet. With F(ε) the share of samples of the pair with δ < ε, the facet's mass is the density of δ at 0, both sides
@@ -57,7 +57,7 @@ def cells(
     """
     if source.dim != u.dim:
         raise ValueError(f"source and potential must share a dimension, got {source.dim} and {u.dim}")
-    drawn = max(32 * len(u.points), 1 << 17) if samples is None else samples
+    drawn = max(16 * len(u.points), 1 << 17) if samples is None else samples
     if drawn < BLOCKS:
         raise ValueError(f"samples must be at least {BLOCKS}, got {drawn}")
     view = NoiseView(u, source, generator)

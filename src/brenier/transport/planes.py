@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-TILE = {"cpu": 1 << 18, "cuda": 1 << 26}  # numbers in a tile of sums: a core's share of the cache, or enough for a GPU
+TILE = {"cpu": 1 << 17, "cuda": 1 << 26}  # numbers in a tile of sums: a core's share of the cache, or enough for a GPU
 BLOCK = {"cpu": 1 << 23, "cuda": 1 << 28}  # numbers in a block of products
 
 
@@ -30,37 +30,52 @@ class Planes:
 
     def top(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Values (m, k) and indices (m, k) of the k highest planes at x (m, d), highest first."""
-        tops = [self._search(torch.addmm(self.heights, rows, self.points.T), k) for rows in x.split(self.block)]
+        tops = []
+        for rows in x.split(self.block):
+            scores = torch.addmm(self.heights, rows, self.points.T)
+            if k > self.groups:
+                tops.append(tuple(scores.topk(k)))
+                continue
+            candidates = self._candidates(self._maxima(scores), k)
+            tops.append(_best(scores.gather(1, candidates), candidates, k))
         values, indices = zip(*tops, strict=True)
         return torch.cat(values), torch.cat(indices)
 
     def top_of_sums(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The same at every a_j + b_l, row l of a's j after row, with one product for a (J, d) and one for b (L, d)."""
+        """The same at every a_j + b_l (row l J + j), with one product for a (J, d) and one for b (L, d).
+
+        The scores of a sum are sums of scores: adding and taking maxima is all that grows with J L.
+        """
+        if k > self.groups:
+            return self.top((b[:, None] + a).flatten(0, 1), k)
         alpha = a @ self.points.T
         tops = []
-        for rows in b.split(self.block):
+        for rows in b.split(max(1, self.block // len(a))):
             beta = torch.addmm(self.heights, rows, self.points.T)
-            for tile in beta.split(self.tile):
-                tops += [self._search(tile + alpha_j, k) for alpha_j in alpha]
-        # tops run over (tile, j): bring them to one row per (b, a) pair
-        values, indices = (self._by_pair(part, len(a)) for part in zip(*tops, strict=True))
-        return values, indices
+            sums = torch.empty_like(beta[: self.tile])
+            maxima = beta.new_empty(len(rows), len(a), self.groups)
+            for first in range(0, len(rows), self.tile):
+                tile, out = beta[first : first + self.tile], maxima[first : first + self.tile]
+                for j, alpha_j in enumerate(alpha):
+                    out[:, j] = self._maxima(torch.add(tile, alpha_j, out=sums[: len(tile)]))
+            candidates = self._candidates(maxima, k)
+            scores = beta[:, None].expand(-1, len(a), -1).gather(2, candidates)
+            scores += alpha[None].expand(len(rows), -1, -1).gather(2, candidates)
+            tops.append(_best(scores.flatten(0, 1), candidates.flatten(0, 1), k))
+        values, indices = zip(*tops, strict=True)
+        return torch.cat(values), torch.cat(indices)
 
-    @staticmethod
-    def _by_pair(parts: tuple[Tensor, ...], j: int) -> Tensor:
-        tiles = [torch.stack(parts[i : i + j], 1) for i in range(0, len(parts), j)]
-        return torch.cat(tiles).flatten(0, 1)
+    def _maxima(self, scores: Tensor) -> Tensor:
+        """Highest score of each group: (rows, n) to (rows, groups)."""
+        return scores.view(len(scores), -1, self.groups).amax(1)
 
-    def _search(self, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        if k > self.groups:
-            values, indices = scores.topk(k)
-            return values, indices
-        maxima = scores.view(len(scores), -1, self.groups).amax(1)
-        best = maxima.argmax(1, keepdim=True) if k == 1 else maxima.topk(k).indices
-        candidates = (self.offsets[:, None] + best[:, None, :]).flatten(1)
-        found = scores.gather(1, candidates)
-        if k == 1:
-            values, places = found.max(1, keepdim=True)
-        else:
-            values, places = found.topk(k)
-        return values, candidates.gather(1, places)
+    def _candidates(self, maxima: Tensor, k: int) -> Tensor:
+        """Planes (..., c) of the k groups with the highest maxima (..., groups)."""
+        groups = maxima.argmax(-1, keepdim=True) if k == 1 else maxima.topk(k).indices
+        return (self.offsets[:, None] + groups[..., None, :]).flatten(-2)
+
+
+def _best(scores: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k highest of (m, c) scores and the candidates they belong to."""
+    values, places = scores.max(1, keepdim=True) if k == 1 else scores.topk(k)
+    return values, candidates.gather(1, places)
