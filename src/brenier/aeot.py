@@ -83,6 +83,7 @@ class AEOT(TransformerMixin, BaseEstimator):
             ValueError, TypeError: x or y is not what it should be; an argument is out of range.
             ArithmeticError: the training diverged.
         """
+        self._check_parameters()
         device = _device(self.device)
         samples = data.load(x, labels=y)
         self.layout_ = data.Layout.of(x) if isinstance(x, np.ndarray | Tensor) else samples.layout
@@ -163,7 +164,8 @@ class AEOT(TransformerMixin, BaseEstimator):
         Raises:
             ValueError: n below 1, a mode or label that the model doesn't have.
         """
-        return self.layout_.to_user(self.chart_.decode(self.draw(n, seed, mode, label, batch_size).codes, batch_size))
+        codes = self.draw(n, seed, mode, label, batch_size).codes
+        return self.layout_.to_user(self.chart_.decode(codes, batch_size))
 
     def draw(self, n: int, seed: int = 0, mode: int | None = None, label: Any = None, batch_size: int = 256) -> Draw:
         """What `sample` decodes: n new codes (n, d), their noise, and the share of noise accepted."""
@@ -260,6 +262,53 @@ class AEOT(TransformerMixin, BaseEstimator):
             self._features = fitted
         return self._features
 
+    def report(self, path: str | Path, x_test: Any = None) -> report.Report:
+        """Write one HTML page: findings, numbers beside those of other samplers, figures, settings, time.
+
+        x_test are samples that the model never saw; None takes the held-out rows of the training data, which judged the
+        training and are among the targets of the transport: judged without them there, yet less strict than a test.
+
+        Raises:
+            ValueError: no x_test, and the model holds none out or was loaded without its data.
+        """
+        self._check()
+        values, known = None if self._data is None else self._data.values, np.ones(len(self.codes_), dtype=bool)
+        if x_test is None:
+            if values is None or not len(self.validation_):
+                raise ValueError("x_test must be given, got None for a model that has no held-out samples at hand")
+            known[self.validation_.numpy()] = False
+            x_test = values[~known]
+        x = self._network(x_test)
+        x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()]
+        drawn, encode, decode = self.draw(len(x)), self.chart_.encode, self.chart_.decode
+        material = report.Material(
+            name=getattr(x_test if self._data is None else self._data, "name", "data"),
+            codes=self.codes_,
+            test=encode(x).cpu(),
+            new=drawn.codes.cpu(),
+            known=known,
+            labels=self.labels_,
+            modes=self.modes_,
+            facets=self.singular_.facets,
+            x_test=x,
+            train=lambda rows: decode(self.codes_[rows]) if values is None else self.layout_.to_network(values[rows]),
+            decoded=values is None,
+            decode=decode,
+            judge=lambda codes: report.evaluate(codes, x, self.codes_[known], encode, decode, self.features()),
+            own={"relrms": self.transport_.relrms, "accepted": drawn.accepted, "singular": self.singular_.mass},
+            transport=self.transport_,
+            training=self.training_,
+            tol=self.tol,
+            settings={
+                "shape of a sample": " × ".join(map(str, self.layout_.shape)),
+                **self.get_params(deep=False),
+                "latent_dim": self.codes_.shape[1],
+                "strength of the extension": f"{self.extension_.strength:.3g}",
+            },
+            seconds=self.seconds_,
+        )
+        return report.write_report(path, material)
+
     def save(self, folder: str | Path) -> Path:
         """Write the model to a folder: `config.json` and `model.safetensors`, with checksums, without pickle."""
         self._check()
@@ -269,6 +318,17 @@ class AEOT(TransformerMixin, BaseEstimator):
 
     def _check(self) -> None:
         check_is_fitted(self, "extension_")
+
+    def _check_parameters(self) -> None:
+        """Before any work: a wrong number must not cost an hour of training."""
+        if self.extension not in transport.KINDS:
+            raise ValueError(f"extension must be one of {', '.join(transport.KINDS)}, got {self.extension!r}")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation must be a share from 0 up to 1, got {self.validation}")
+        for name in ("latent_dim", "epochs", "max_samples", "tol"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
 
     def _generator(self, stage: int, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device=device).manual_seed(1000 * self.seed + stage)

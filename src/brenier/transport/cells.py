@@ -61,7 +61,7 @@ def cells(
     if drawn < BLOCKS:
         raise ValueError(f"samples must be at least {BLOCKS}, got {drawn}")
     view = NoiseView(u, source, generator)
-    n, d, size = view.n, u.dim, -(-drawn // BLOCKS)
+    n, d, size = view.n, u.dim, Sampler.BLOCK * -(-drawn // (BLOCKS * Sampler.BLOCK))
     counts, squares = torch.zeros(2, n, dtype=torch.float64, device=u.points.device)
     sums = torch.zeros(n, d, dtype=torch.float64, device=u.points.device)
     norms = torch.zeros(n, dtype=torch.float64, device=u.points.device)
@@ -124,7 +124,7 @@ class NoiseView:
         self.planes = Planes(self.y, (heights / self.scale).to(u.points))
 
     def top(self, m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """At least m samples x', and the values and indices of their k highest planes."""
+        """m samples x', and the values and indices of their k highest planes."""
         return self.sampler.top(self.planes, m, k)
 
     def back(self, x: Tensor) -> Tensor:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from brenier.measures import Source, moments
 from brenier.transport.cells import Cells, NoiseView, cells
 from brenier.transport.local import LocalGaussians, choose
-from brenier.transport.potential import BrenierPotential, like
+from brenier.transport.potential import Array, BrenierPotential, like
 from brenier.transport.singular import BAND, SingularSet, crossing, interpolation_weights, singular_set
 
+KINDS = ("local", "barycentric")
 CHUNK = 256  # rows evaluated together
 
 
@@ -43,7 +43,7 @@ class Extension:
     strength: float
     band: float
 
-    def __call__(self, x: Tensor | np.ndarray) -> tuple[Tensor | np.ndarray, Tensor | np.ndarray]:
+    def __call__(self, x: Array) -> tuple[Array, Array]:
         """Codes (m, d) in the points' dtype and device, and which of them are accepted (m,) bool."""
         rows = self.u.to_points(x)
         nothing = rows.clone(), torch.ones(0, dtype=torch.bool, device=rows.device)
@@ -124,8 +124,8 @@ def extend(
         >>> codes.shape, accepted.all()
         (torch.Size([3, 2]), tensor(True))
     """
-    if kind not in ("local", "barycentric"):
-        raise ValueError(f'kind must be "local" or "barycentric", got {kind!r}')
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if strength is not None and not 0 <= strength <= 1:
         raise ValueError(f"strength must be from 0 to 1, got {strength}")
     found = cells(u, source, generator=generator) if found is None else found

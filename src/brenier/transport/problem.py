@@ -22,6 +22,7 @@ class Sampler:
     """
 
     J, K = 8, 16
+    BLOCK = J * K
     PAIRED_FROM = 8  # dimensions; below, the products cost nothing and correlation is all there is to lose
 
     def __init__(self, source: Source, like: Tensor, generator: torch.Generator | None) -> None:
@@ -31,12 +32,12 @@ class Sampler:
         self.covariance = covariance.to(like.device) / self.scale**2
 
     def top(self, planes: Planes, m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """At least m samples x' (m, d), and the values and indices (m, k) of their k highest planes."""
-        if m < self.J * self.K or self.source.dim < self.PAIRED_FROM or not hasattr(self.source, "halves"):
+        """m samples x' (m, d), in blocks where BLOCK divides m; values and indices (m, k) of their k highest planes."""
+        if m % self.BLOCK or self.source.dim < self.PAIRED_FROM or not hasattr(self.source, "halves"):
             x = self._own(self.source.sample(m, self.generator))
             return x, *planes.top(x, k)
         parts = []
-        for _ in range(-(-m // (self.J * self.K))):
+        for _ in range(m // self.BLOCK):
             a, b = self.source.halves(self.J, self.K, self.generator)
             a, b = self._own(a), b.to(self.like) / self.scale
             parts.append(((b[:, None] + a).flatten(0, 1), *planes.top_of_sums(a, b, k)))
@@ -96,10 +97,10 @@ class SemiDiscrete:
         near = [torch.cdist(rows, self.y[chosen], compute_mode=exact) for rows in self.y.split(1024)]
         return torch.cat([d.masked_fill_(d == 0, math.inf).amin(1) for d in near])
 
-    def counts(self, h: Tensor, m: int) -> tuple[Tensor, int]:
-        """How many of about m fresh samples fall into each cell: counts (n,), all a step needs, and their sum."""
+    def counts(self, h: Tensor, m: int) -> Tensor:
+        """How many of m fresh samples fall into each cell, (n,): all that a step needs."""
         _, _, cells = self.sampler.top(Planes(self.y, h), m, 1)
-        return torch.bincount(cells[:, 0], minlength=self.n).to(self.y), len(cells)
+        return torch.bincount(cells[:, 0], minlength=self.n).to(self.y)
 
     def check(self, h: Tensor, m: int, deadline: float = math.inf) -> Check:
         """The error of h on about m fresh samples, in BLOCKS blocks, in fewer when the clock passes `deadline`.
@@ -108,7 +109,7 @@ class SemiDiscrete:
         the counts of block b: unbiased, though samples of one block may be correlated. Its standard error is the
         jackknife's over blocks.
         """
-        planes, size = Planes(self.y, h), -(-m // self.BLOCKS)
+        planes, size = Planes(self.y, h), Sampler.BLOCK * -(-m // (self.BLOCKS * Sampler.BLOCK))
         blocks, costs = [], []
         for b in range(self.BLOCKS):
             if b >= 4 and time.perf_counter() > deadline:

@@ -84,6 +84,7 @@ def singular_set(
     place = torch.full((len(u.points),), -1, device=y.device)
     place[alive] = index
     edges = torch.cat([place[found.facets[~cut]], _pairs(near)])
+    edges = edges[(edges >= 0).all(1)]  # a cell that no sample hit may still be second best somewhere
     lengths = (distinct[edges[:, 0]] - distinct[edges[:, 1]]).norm(dim=1)
     regular = lengths <= threshold * (spacing[edges[:, 0]] * spacing[edges[:, 1]]).sqrt()
     modes = _modes(distinct, edges[regular], found.masses.new_zeros(n).index_add_(0, index, found.masses[alive]))

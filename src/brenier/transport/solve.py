@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
 from brenier.measures import Discrete, Source
 from brenier.solution import Estimate, Solution, Status
@@ -19,6 +20,7 @@ from brenier.transport.stochastic import AveragedAdam
 
 BATCH = 512  # samples a step
 FIRST = 3.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
+RATE = 0.03  # of the first steps, in the targets' standard deviation
 LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
 
 
@@ -101,9 +103,7 @@ def solve(
     with _bar(progress) as bar:
         loop = _Loop(problem, tol, began, max_seconds, max_samples, bar)
         loop.history.append({"method": "stochastic", "why": f"any dimension (here {target.dim}), any source"})
-        status, h, check = loop.run(
-            problem.bures() if start is None else problem.own(start.heights), warm=start is not None
-        )
+        status, h, check = loop.run(problem.bures() if start is None else problem.own(start.heights))
     return TransportSolution(
         status=status,
         seconds=time.perf_counter() - began,
@@ -129,18 +129,19 @@ class _Loop:
     ) -> None:
         self.problem, self.tol, self.began, self.bar = problem, tol, began, bar
         self.unit = max(problem.n / tol**2, 1024)
-        self.budget = LONGEST * self.unit if max_samples is None else max_samples
+        self.budget = int(LONGEST * self.unit) if max_samples is None else max_samples
         self.deadline = math.inf if max_seconds is None else began + max_seconds
         self.descent_deadline = math.inf if max_seconds is None else began + 0.85 * max_seconds
         self.samples = 0
         self.history: list[dict[str, Any]] = []
 
-    def run(self, h: Any, warm: bool) -> tuple[Status, Any, Check]:
+    def run(self, h: Tensor) -> tuple[Status, Tensor, Check]:
         """Status, heights and the check that speaks for them."""
-        size, rate = FIRST * self.unit, 0.003 if warm else 0.03
         end = 1e-3 * self.problem.spacing()
         best, least = h, self.check(h)
         check = least
+        # a start that is nearly there needs no long steps
+        size, rate = FIRST * self.unit, RATE * min(1.0, math.sqrt(max(check.chi2.mean, 0.01)))
         while True:
             if check.within(self.tol):
                 check = self.check(h)  # a lucky set must not decide: another fresh one has to agree
@@ -154,26 +155,25 @@ class _Loop:
                 return Status.OUT_OF_SAMPLES, best, least
             if self.stalled():
                 return Status.OUT_OF_PRECISION, best, least
-            h = self.descend(h, rate, end, min(size, self.budget - self.samples))
+            h = self.descend(h, rate, end, min(int(size), self.budget - self.samples))
             check = self.check(h)
             size, rate = 2 * size, rate / 2
 
-    def descend(self, h: Any, rate: float, end: Any, samples: float) -> Any:
+    def descend(self, h: Tensor, rate: float, end: Tensor, samples: int) -> Tensor:
         """One pass over fresh samples."""
-        problem, batch = self.problem, int(min(BATCH, samples))
-        method = AveragedAdam(h, rate, end.clamp(max=rate), max(1, int(samples // batch)))
+        problem, batch = self.problem, min(BATCH, samples)
+        method = AveragedAdam(h, rate, end.clamp(max=rate), samples // batch)
         task = self.bar.add_task(f"transport, pass of {samples:,.0f} samples", total=method.steps) if self.bar else None
         for _ in range(method.steps):
-            counts, m = problem.counts(method.h, batch)
-            method.step(counts, m, problem.nu)
-            self.samples += m
+            method.step(problem.counts(method.h, batch), batch, problem.nu)
+            self.samples += batch
             if self.bar is not None and task is not None:
                 self.bar.advance(task)
             if time.perf_counter() > self.descent_deadline:
                 break
         return method.answer
 
-    def check(self, h: Any) -> Check:
+    def check(self, h: Tensor) -> Check:
         """The error on fresh samples, enough of them that two standard errors are a tenth of tol²."""
         m = int(28 * math.sqrt(self.problem.n) / self.tol**2)
         check = self.problem.check(h, max(m, 8192), self.deadline)
