@@ -245,7 +245,14 @@ class AEOT(TransformerMixin, BaseEstimator):
 
     def judge(self, codes: Tensor, x_test: Tensor) -> dict[str, Estimate]:
         """The numbers of `evaluate` for any new codes (m, d), against test samples in network form."""
-        return report.evaluate(codes, x_test, self.codes_, self.chart_.encode, self.chart_.decode, self.features())
+        return report.evaluate(
+            codes,
+            x_test,
+            self.codes_,
+            lambda x: self.chart_.encode(x).cpu(),
+            lambda z: self.chart_.decode(z).cpu(),
+            self.features(),
+        )
 
     def features(self) -> report.Features:
         """The features of the Fréchet distances, trained when first asked for.
@@ -300,9 +307,10 @@ class AEOT(TransformerMixin, BaseEstimator):
             training=self.training_,
             tol=self.tol,
             settings={
-                "shape of a sample": " × ".join(map(str, self.layout_.shape)),
-                **self.get_params(deep=False),
+                "samples": f"{self.layout_.kind} of {' × '.join(map(str, self.layout_.shape))}, {self.layout_.dtype}",
+                **{name: value for name, value in self.get_params(deep=False).items() if value is not None},
                 "latent_dim": self.codes_.shape[1],
+                "epochs": 0 if self.training_ is None else len(self.training_.history),
                 "strength of the extension": f"{self.extension_.strength:.3g}",
             },
             seconds=self.seconds_,

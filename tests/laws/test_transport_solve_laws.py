@@ -43,7 +43,7 @@ class Turned:
         return self.turn @ mean, self.turn @ covariance @ self.turn.T
 
 
-@pytest.mark.parametrize(("scale", "shift"), [(1024.0, 0.0), (1000.0, 0.0), (0.1, 0.0), (1.0, 50.0), (1000.0, -3000.0)])
+@pytest.mark.parametrize(("scale", "shift"), [(1024.0, 0.0), (0.1, 50.0), (1000.0, -3000.0)])
 @pytest.mark.parametrize("d", [2, 8])
 def test_units_and_place_of_the_targets_change_no_cell(scale, shift, d):
     """u'(x) = scale · u(x) + <x, shift>: heights scale, the sampled course is the same. d = 8 is sampled in pairs."""
@@ -64,7 +64,9 @@ def test_units_and_place_of_the_source_change_no_cell():
     assert (a.cell(x) == b.cell(100 * x - 40)).double().mean() >= 0.999
 
 
-@pytest.mark.parametrize("source", [Gaussian(3), UniformCube(3, -1.0, 2.0), UniformBall(3)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "source", [Gaussian(3), UniformCube(3, -1.0, 2.0), UniformBall(3)], ids=lambda s: type(s).__name__
+)
 def test_turning_source_and_targets_changes_no_height(source):
     y = points(d=3)
     turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=seeded(7))).Q
@@ -96,7 +98,9 @@ def test_duplicates_share_one_cell():
     assert torch.equal(c.centroids[60:80], c.centroids[:20])
     assert (c.facets < 60).all()
     whole = cells(a.potential, Gaussian(2), generator=seeded()).masses
-    parts = c.masses.new_zeros(60).index_add_(0, torch.cat([torch.arange(60), torch.arange(20), torch.arange(5)]), c.masses)
+    parts = c.masses.new_zeros(60).index_add_(
+        0, torch.cat([torch.arange(60), torch.arange(20), torch.arange(5)]), c.masses
+    )
     assert torch.allclose(parts, whole, atol=1e-9)
 
 
@@ -212,7 +216,9 @@ def test_the_cost_is_in_the_users_units(scale):
     norms = y.square().sum(1).mean().item()
     product = (2 + norms - one.cost.mean) / 2
     expected = 2 + scale**2 * norms - 2 * scale * product
-    assert s.cost.mean == pytest.approx(expected, abs=6 * s.cost.sem + 6 * one.cost.sem * min(scale, 1.0))
+    masses = s.relrms.mean * y.square().sum(1).std().item()  # |Σ (mu(W_i) − nu_i) |y_i|²| by Cauchy and Schwarz
+    error = 6 * s.cost.sem + (6 * one.cost.sem + masses) * scale + masses * scale**2
+    assert s.cost.mean == pytest.approx(expected, abs=error)
     assert s.cost.sem > 0
 
 
@@ -226,3 +232,13 @@ def test_history_tells_every_check():
     assert drawn == sorted(drawn)
     assert drawn[-1] == s.samples
     assert math.sqrt(max(checks[-1]["chi2"], 0)) == s.relrms.mean
+
+
+@pytest.mark.parametrize(
+    "source",
+    [UniformCube(1), UniformCube(2), Gaussian(1), Gaussian(3), UniformBall(3)],
+    ids=lambda s: f"{type(s).__name__}-{s.dim}",
+)
+def test_the_default_budget_is_enough_for_few_targets(source):
+    """Steps, not samples, are what sixty unequal targets need: defaults must converge."""
+    assert solved(points(60, source.dim), source=source).converged

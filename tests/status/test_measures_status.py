@@ -56,7 +56,8 @@ def test_ragged_points_are_refused_in_one_sentence():
 
 @pytest.mark.parametrize("source", [Gaussian, UniformCube, UniformBall])
 @pytest.mark.parametrize(
-    ("dim", "error", "value"), [(0, ValueError, "0"), (-2, ValueError, "-2"), (2.5, TypeError, "2.5"), ("3", TypeError, "'3'")]
+    ("dim", "error", "value"),
+    [(0, ValueError, "0"), (-2, ValueError, "-2"), (2.5, TypeError, "2.5"), ("3", TypeError, "'3'")],
 )
 def test_a_bad_dimension_is_refused(source, dim, error, value):
     with says(error, "dim", "got " + value):

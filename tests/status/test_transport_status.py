@@ -38,7 +38,7 @@ def test_converged():
 @pytest.mark.parametrize("max_samples", [1, 100, 2000])
 @pytest.mark.parametrize("d", [2, 8])
 def test_out_of_samples(max_samples, d):
-    s = solve(Gaussian(d), target(d=d), tol=0.01 if d == 2 else 0.05, max_samples=max_samples, generator=seeded())
+    s = solve(Gaussian(d), target(d=d), tol=0.03 if d == 2 else 0.05, max_samples=max_samples, generator=seeded())
     assert s.status is Status.OUT_OF_SAMPLES
     assert not s.converged
     assert "raise max_samples" in str(s)
@@ -69,20 +69,14 @@ def test_out_of_precision():
     """Pairs of float32 targets as close as float32 tells apart: their heights can't part them."""
     y = torch.randn(20, 1, generator=seeded(2)).float()
     pairs = torch.cat([y, torch.nextafter(y, torch.full_like(y, math.inf))])
-    s = solve(Gaussian(1), Discrete(pairs), tol=0.1, generator=seeded())
+    s = solve(Gaussian(1), Discrete(pairs), tol=0.3, max_samples=4 * 10**6, generator=seeded())
     assert s.status is Status.OUT_OF_PRECISION
     assert "pass float64 points" in str(s)
     assert not s.converged
 
 
-def test_the_advice_on_precision_helps():
-    y = torch.randn(20, 1, generator=seeded(2)).float()
-    pairs = torch.cat([y, y * (1 + 1e-5)])
-    assert solve(Gaussian(1), Discrete(pairs.double()), tol=0.3, generator=seeded()).converged
-
-
 def test_not_converged_answers_keep_the_best_check():
-    s = solve(Gaussian(2), target(), tol=0.01, max_samples=30_000, generator=seeded())
+    s = solve(Gaussian(2), target(), tol=0.03, max_samples=30_000, generator=seeded())
     errors = [check["chi2"] for check in s.history[1:]]
     assert s.relrms.mean == math.sqrt(max(min(errors), 0))
 
@@ -176,7 +170,7 @@ def test_cells_need_samples(samples):
         ({"strength": 1.5}, ["strength", "0 to 1", "1.5"]),
         ({"strength": -0.1}, ["strength", "-0.1"]),
         ({"strength": math.nan}, ["strength", "nan"]),
-        ({"held_out": torch.zeros(3, 5)}, ["held_out", "(3, 5)"]),
+        ({"judges": torch.tensor([3, 40])}, ["judges", "40"]),
     ],
 )
 def test_a_bad_extension_is_refused(options, parts):

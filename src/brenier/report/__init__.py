@@ -4,14 +4,18 @@ from brenier.report import baselines, figures, maps
 from brenier.report.arrays import nearest
 from brenier.report.evaluation import AT_MOST, evaluate
 from brenier.report.features import Features
+from brenier.report.findings import MEANING, Material, Report, peak_memory, write_report
 from brenier.report.numbers import c2st, exact_copies, frechet, nn_ratio, precision_recall_density_coverage
 from brenier.report.page import Finding, Picture, Table, write_page
 
 __all__ = [
     "AT_MOST",
+    "MEANING",
     "Features",
     "Finding",
+    "Material",
     "Picture",
+    "Report",
     "Table",
     "baselines",
     "c2st",
@@ -22,6 +26,8 @@ __all__ = [
     "maps",
     "nearest",
     "nn_ratio",
+    "peak_memory",
     "precision_recall_density_coverage",
     "write_page",
+    "write_report",
 ]

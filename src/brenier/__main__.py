@@ -1,0 +1,5 @@
+"""`python -m brenier`, the command."""
+
+from brenier.cli import main
+
+main()

@@ -1,0 +1,318 @@
+"""The command: `brenier fit | sample | evaluate | report`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from brenier.report import Report
+
+SUFFIXES = (".png", ".npz", ".npy")
+UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer has moved it, but never from above BadParameter
+
+app = typer.Typer(
+    help="The geometry of deep learning: an autoencoder learns the manifold of your data, convex optimal transport the "
+    "distribution on it.",
+    epilog="Start with [bold]brenier fit digits --out runs/digits[/] and open runs/digits/report.html",
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 2 wrong input (one line on stderr says what), 130 interrupted."""
+    # threads that wait give their core away: spinning, they slow themselves and everyone else on a busy machine
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = app(given, prog_name="brenier", standalone_mode=False) or 0
+    except UsageError as error:
+        code = _fail(error.format_message().rstrip(".") + "; see brenier --help", 2)
+    except OSError as error:
+        code = _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 2)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        code = _fail(str(error), 2)
+    except typer.Abort:
+        code = 130
+    if code == 130:
+        _fail("interrupted; nothing was written, and what was there before is as it was", code)
+    sys.exit(code)
+
+
+def _fail(reason: str, code: int) -> int:
+    print("brenier: " + " ".join(reason.split()), file=sys.stderr)
+    return code
+
+
+class Extension(StrEnum):
+    """The ways from codes to new ones."""
+
+    local = "local"
+    barycentric = "barycentric"
+
+
+Count = int | None
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of a saved model.")]
+DataDir = Annotated[Path | None, typer.Option(help="Look here first for a known data set.")]
+Limit = Annotated[Count, typer.Option(min=2, help="Take at most so many samples, evenly spread.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random: the same seed, the same result.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from brenier import __version__
+
+        print(f"brenier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _brenier(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="[bold]Examples[/]\n\n"
+    "brenier fit digits --out runs/digits\n\n"
+    "brenier fit fashion-mnist --out runs/fashion --tol 0.3\n\n"
+    "brenier fit photos/ --out runs/photos --latent-dim 32 --limit 5000\n\n"
+    "A transport that is not converged is done all the same: its sentence says what to change."
+)
+def fit(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="An .npy or .npz file, an IDX file (.gz or not), a folder of images (in a sub-folder for each class, "
+            "or flat), or a known name: digits, fashion-mnist, mnist.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The folder to write: a new or an empty one.")],
+    labels: Annotated[bool, typer.Option(help="Use the labels of the data, where there are any.")] = True,
+    data_dir: DataDir = None,
+    latent_dim: Annotated[Count, typer.Option(min=1, help="Dimension of the codes; by default the data's own.")] = None,
+    epochs: Annotated[
+        Count, typer.Option(min=1, help="Of the autoencoder; by default by the size of the data.")
+    ] = None,
+    tol: Annotated[float, typer.Option(help="The relative error of the transport to reach.")] = 0.2,
+    max_samples: Annotated[Count, typer.Option(min=1, help="Noise samples for the transport, at most.")] = None,
+    extension: Annotated[Extension, typer.Option(help="The way from codes to new ones.")] = Extension.local,
+    limit: Limit = None,
+    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.")] = False,
+) -> None:
+    """Learn a data set and write a run.
+
+    The model is judged by test samples: where the data have no test split, by one in ten, set aside before the fit.
+
+    RUN will hold config.json and model.safetensors, metrics.json, history.jsonl, samples.png and report.html.
+    """
+    if not 0 < tol < math.inf:
+        raise ValueError(f"--tol must be positive and finite, got {tol}")
+    say = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    with redirect_stdout(sys.stderr):  # bars and lines of the library: stdout is for the result
+        from brenier import AEOT, runs, storage
+        from brenier.aeot import _device
+
+        out = Path(os.path.abspath(out))
+        runs.refuse(out, overwrite)
+        _device(device)
+        origin = runs.origin(data, data_dir, limit, labels, seed)
+        train, test = runs.train_and_test(**origin)
+        shape = " x ".join(map(str, train.values.shape[1:]))
+        classes = "no labels" if train.labels is None else f"{len(set(train.labels.tolist()))} labels"
+        say.print(f"{train.name}: {len(train):,} {train.layout.kind} of {shape}, {classes}; {len(test):,} to judge by")
+        model = AEOT(
+            latent_dim=latent_dim,
+            extension=extension.value,
+            tol=tol,
+            epochs=epochs,
+            max_samples=max_samples,
+            seed=seed,
+            device=device,
+            progress=not quiet,
+        )
+        seconds, memory = runs.estimate(model, train, test)
+        say.print(f"this will take about {_minutes(seconds)}, {memory / 1e9:.1f} GB")
+        with runs.unfinished(out) as partial:
+            model.fit(train)
+            say.print(*(f"  {stage:<14}{took:8.1f} s" for stage, took in model.seconds_.items()), sep="\n")
+            say.print("  measuring the model, and samplers to compare it with")
+            written = model.report(partial / "report.html", test)
+            config, tensors = storage.pack(model)
+            storage.into(partial, config | {"data": origin}, tensors)
+            metrics = runs.metrics(model, written, len(train), len(test))
+            (partial / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+            (partial / "history.jsonl").write_text(runs.history(model), encoding="utf-8")
+            runs.save_png(partial / "samples.png", model, model.sample(96), columns=12)
+    if as_json:
+        print(json.dumps({"run": str(out)} | metrics))
+    elif not quiet:
+        _print_findings(written)
+        print(f"\nThe model is in {out}\nThe report is in {out / 'report.html'}")
+
+
+@app.command(
+    epilog="[bold]Examples[/]\n\n"
+    "brenier sample runs/digits -n 64 --out new.png\n\n"
+    "brenier sample runs/digits -n 1000 --label 3 --out threes.npz\n\n"
+    "Sample i of a seed is the same sample, however many are drawn."
+)
+def sample(
+    run: Run,
+    out: Annotated[
+        Path, typer.Option(help="A .png (a grid of images), .npy (samples) or .npz (with codes, modes and labels).")
+    ],
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    mode: Annotated[Count, typer.Option(help="Of this mode only; 0 is the heaviest.")] = None,
+    label: Annotated[str | None, typer.Option(help="Of this label only.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw new samples from a run."""
+    suffix = out.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"--out must end in {', '.join(SUFFIXES)}, got {out}")
+    import numpy as np
+
+    from brenier import load, runs
+
+    with runs.beside(out) as part:
+        model = load(run)
+        if suffix == ".png" and model.layout_.kind != "images":
+            raise ValueError(f"{run} makes vectors of {model.layout_.shape[0]} numbers, no images: write .npz or .npy")
+        known = {} if model.labels_ is None else {str(each): each for each in np.unique(model.labels_)}
+        draw = model.draw(n, seed, mode, known.get(label, label) if label else label)
+        samples = model.decode(draw.codes)
+        cells = model.extension_.u.cell(
+            draw.noise
+        ).numpy()  # each sample is of the training sample whose cell it fell in
+        labels = {} if model.labels_ is None else {"labels": model.labels_[cells]}
+        if suffix == ".png":
+            runs.save_png(part, model, samples)
+        elif suffix == ".npy":
+            np.save(part, np.asarray(samples), allow_pickle=False)
+        else:
+            arrays = {"samples": samples, "codes": draw.codes, "modes": model.modes_[cells], **labels}
+            np.savez_compressed(part, allow_pickle=False, **{name: np.asarray(x) for name, x in arrays.items()})
+    if as_json:
+        print(json.dumps({"out": str(out), "samples": n, **runs.plain({"accepted": draw.accepted})}))
+    elif not quiet:
+        print(f"{n:,} new samples are in {out}")
+
+
+@app.command(
+    epilog="[bold]Examples[/]\n\n"
+    "brenier evaluate runs/digits digits\n\n"
+    "brenier evaluate runs/photos more-photos/ --json"
+)
+def evaluate(
+    run: Run,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Samples that the model never saw; a set's test split.")],
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a run by samples that it never saw: every number with its standard error."""
+    from brenier import load, runs
+    from brenier.report import MEANING
+    from brenier.report.page import number
+
+    model = load(run)
+    test = runs.unseen(data, data_dir, limit)
+    numbers = model.evaluate(test, seed)
+    if as_json:
+        print(json.dumps({"run": str(run), "test": len(test), "evaluate": runs.plain(numbers)}))
+    elif not quiet:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("")
+        table.add_column(f"{len(test):,} test samples", justify="right", no_wrap=True)
+        table.add_column("")
+        for name, value in numbers.items():
+            table.add_row(name, number(value), MEANING[name])
+        Console(highlight=False).print(table)
+
+
+@app.command(
+    epilog="[bold]Examples[/]\n\n"
+    "brenier report runs/digits\n\n"
+    "brenier report runs/photos more-photos/ --out judged.html"
+)
+def report(
+    run: Run,
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="[DATA]", help="Test samples; by default those that the run was judged by at its fit."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the folder of the run.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a run anew and write its page."""
+    from brenier import load, runs, storage
+
+    model = load(run)
+    origin = storage.read(run)[0].get("data")
+    if data is not None:
+        test = runs.unseen(data, data_dir)
+    elif origin is not None:
+        test = runs.train_and_test(**origin | ({"data_dir": str(data_dir)} if data_dir else {}))[1]
+    else:
+        raise ValueError(f"{run} doesn't say which data it was fitted on: give test samples as DATA")
+    page = run / "report.html" if out is None else out
+    with runs.beside(page) as part:
+        written = model.report(part, test)
+    if as_json:
+        print(json.dumps({"report": str(page)} | runs.metrics(model, written, len(model.codes_), len(test))))
+    elif not quiet:
+        _print_findings(written)
+        print(f"\nThe report is in {page}")
+
+
+def _minutes(seconds: float) -> str:
+    return "a minute" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def _print_findings(written: Report) -> None:
+    from brenier.report.page import number
+
+    found = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    found.add_column(justify="right", style="bold", no_wrap=True)
+    found.add_column()
+    for finding in written.findings:
+        found.add_row(finding.number, finding.sentence)
+    shown = ("fid", "fid_rec", "c2st", "nn")
+    numbers = Table("", *shown, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in numbers.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for sampler, values in written.numbers.items():
+        numbers.add_row(sampler, *(number(values[name]) for name in shown))
+    console = Console(highlight=False)
+    console.print(found)
+    console.print(numbers)

@@ -1,0 +1,214 @@
+"""A run: where its samples come from, what it will take, the folder and the files that it fills."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from brenier import manifold, report, transport
+from brenier.aeot import AEOT
+from brenier.data import Samples, load
+from brenier.data.load import NAMES, SPLITS
+from brenier.manifold.fit import _budget
+from brenier.report import figures, style
+from brenier.solution import Estimate
+
+HELD_OUT = 10  # one in so many samples is held out where the data have no test split
+FEWEST = (20, 6)  # training and test samples that a fit and its numbers need
+SMALL = 64  # pixels: smaller images are enlarged
+
+
+def origin(data: str, data_dir: Path | None, limit: int | None, labels: bool, seed: int) -> dict[str, Any]:
+    """What `train_and_test` needs to find the same samples again, from any folder."""
+    source = data if data in NAMES else os.path.abspath(data)
+    place = None if data_dir is None else os.path.abspath(data_dir)
+    return {"source": source, "data_dir": place, "limit": limit, "labels": labels, "seed": seed}
+
+
+def train_and_test(source: str, data_dir: str | None, limit: int | None, labels: bool, seed: int) -> list[Samples]:
+    """The samples to fit and those to judge by: the data's own test split, or one in ten, drawn by the seed.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: as `data.load`; too few samples, or none that is new.
+    """
+    train = load(source, data_dir=data_dir, limit=limit)
+    values, kept = train.values, train.labels
+    if not labels or kept is None or (kept == kept[0]).all():  # one label tells nothing apart
+        kept = None
+    if _has_test_split(source):
+        test = load(source, data_dir=data_dir, split="test").values
+    else:
+        rows = np.random.default_rng(seed).permutation(len(values))
+        held, used = (np.sort(part) for part in np.split(rows, [math.ceil(len(rows) / HELD_OUT)]))
+        test, values, kept = values[held], values[used], kept if kept is None else kept[used]
+    if len(values) < FEWEST[0] or len(test) < FEWEST[1]:
+        raise ValueError(
+            f"{train.name} must have at least {FEWEST[0]} samples to fit and {FEWEST[1]} to judge by, "
+            f"got {len(values)} and {len(test)}"
+        )
+    if test.shape[1:] != values.shape[1:]:
+        raise ValueError(f"training and test samples must have one shape, got {values.shape[1:]} and {test.shape[1:]}")
+    known = {row.tobytes() for row in values}
+    if all(row.tobytes() in known for row in test):
+        raise ValueError(
+            f"all {len(test)} test samples of {train.name} are training samples too: none is left to judge by"
+        )
+    return [Samples(values, kept, train.name), Samples(test, name=train.name)]
+
+
+def unseen(data: str, data_dir: Path | None, limit: int | None = None) -> Samples:
+    """The test split of DATA, or all of it where it has none."""
+    return load(data, data_dir=data_dir, limit=limit, split="test" if _has_test_split(data) else "train")
+
+
+def _has_test_split(data: str) -> bool:
+    path = Path(data)
+    if data in NAMES:
+        return True
+    if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return "x_test.npy" in archive.namelist()
+    return path.is_dir() and (all((path / split).is_dir() for split in SPLITS) or any(path.glob("t10k-images*")))
+
+
+def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
+    """Seconds and bytes that a fit and its report will take, from a few steps of chart and transport, timed here.
+
+    Counted are all epochs of the chart, two passes of the transport (a third is seldom needed), four checks, the cells,
+    the singular set, and the four samplers that the report compares.
+    """
+    shape, n = train.layout.network_shape, len(train)
+    dim = min(model.latent_dim or 16, n - 1, math.prod(shape))
+    kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
+    epochs, batch, _ = _budget(n, model.epochs, None, None)
+    chart = manifold.build({**kind, "latent_dim": dim}, generator=torch.Generator().manual_seed(0))
+    some = train.values[: max(5 * batch, 2 * dim)]
+    steps = manifold.fit(
+        chart, some, epochs=2, batch_size=batch, generator=0, device=model.device, to_network=train.layout.to_network
+    )
+    epoch = steps.history[1]["seconds"] - steps.history[0]["seconds"]
+
+    points = torch.randn(n, dim, generator=torch.Generator().manual_seed(0)).to(model.device or "cpu")
+    u = transport.BrenierPotential(points, -0.5 * points.square().sum(1))
+    noise = points.repeat(math.ceil(4096 / n), 1)[:4096]
+    began = time.perf_counter()
+    u.cell(noise)
+    draw = (time.perf_counter() - began) / len(noise)
+    draws = min(9 * max(n / model.tol**2, 1024), model.max_samples or math.inf)
+    draws += 4 * max(28 * math.sqrt(n) / model.tol**2, 8192) + 2 * max(32 * n, 1 << 17)
+
+    judged = min(len(test), report.AT_MOST)
+    seconds = epoch * epochs * n / len(some) + draw * draws + 15 + 0.008 * judged
+    memory = report.peak_memory() + 160 * n * dim + 32 * judged * math.prod(shape) + 2e8
+    return seconds, memory
+
+
+def refuse(out: Path, overwrite: bool) -> None:
+    """Raise FileExistsError where a run may not be written: over what isn't a run, or without leave to overwrite."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "config.json").is_file():
+        raise FileExistsError(f"{out} exists and is no run: choose another place")
+    if not overwrite:
+        raise FileExistsError(f"{out} exists: choose another place, or pass --overwrite to replace it")
+
+
+@contextmanager
+def unfinished(out: Path) -> Iterator[Path]:
+    """The folder OUT.partial to work in; renamed to OUT in the end, removed without a trace if that isn't reached.
+
+    One that a run left which was killed is replaced.
+    """
+    partial, old = (out.with_name(out.name + end) for end in (".partial", ".old"))
+    new = [folder for folder in out.parents if not folder.exists()]
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(out, old)
+        os.replace(partial, out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        for folder in new:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+@contextmanager
+def beside(out: Path) -> Iterator[Path]:
+    """A file to write first, of the same suffix, renamed to `out` in the end."""
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {out.absolute().parent} to write {out.name} to")
+    part = out.with_name(f".{out.stem}.partial{out.suffix}")
+    try:
+        yield part
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_png(path: Path, model: AEOT, samples: Any, columns: int | None = None) -> None:
+    """A grid of images, small ones enlarged; of vectors, their cloud beside that of the training codes, decoded."""
+    x = model.layout_.to_network(samples)
+    if model.layout_.kind == "vectors":
+        figures.samples(x, model.chart_.decode(model.codes_[:2000])).savefig(path)
+        return
+    shown = style.pixels(x)
+    columns = columns or math.ceil(math.sqrt(len(shown)))
+    blank = np.ones((-len(shown) % columns, *shown.shape[1:]))
+    page = style.mosaic(np.concatenate([shown, blank]).reshape(-1, columns, *shown.shape[1:]))
+    scale = max(1, round(SMALL / shown.shape[1]))
+    Image.fromarray((255 * page).round().astype(np.uint8).repeat(scale, 0).repeat(scale, 1)).save(path)
+
+
+def plain(numbers: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    """Estimates for JSON, which knows no NaN.
+
+    Example:
+        >>> plain({"nn": Estimate(1.0, math.nan)})
+        {'nn': {'mean': 1.0, 'sem': None}}
+    """
+    return {
+        name: {key: part if math.isfinite(part) else None for key, part in value._asdict().items()}
+        for name, value in numbers.items()
+    }
+
+
+def metrics(model: AEOT, written: report.Report, train: int, test: int) -> dict[str, Any]:
+    """What metrics.json holds; `train` and `test` say how many samples there were."""
+    stages = {"training": model.training_, "transport": model.transport_}
+    own, *peers = written.numbers
+    return {
+        "train": train,
+        "test": test,
+        "latent_dim": model.codes_.shape[1],
+        "modes": int(model.modes_.max()) + 1,
+        "status": {stage: str(solution.status) for stage, solution in stages.items() if solution is not None},
+        "findings": [f"{finding.number}: {finding.sentence}" for finding in written.findings],
+        "evaluate": plain(written.numbers[own]),
+        "baselines": {name: plain(written.numbers[name]) for name in peers},
+        "seconds": {stage: round(seconds, 3) for stage, seconds in written.seconds.items()},
+        "peak_memory": report.peak_memory(),
+    }
+
+
+def history(model: AEOT) -> str:
+    """What history.jsonl holds: a line of JSON for every epoch of the training and every check of the transport."""
+    stages = {"training": model.training_, "transport": model.transport_}
+    entries = [{"stage": k} | entry for k, solution in stages.items() if solution for entry in solution.history]
+    return "".join(json.dumps(entry) + "\n" for entry in entries)
