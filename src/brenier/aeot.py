@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from brenier import data, manifold, measures, report, storage, transport
+from brenier import data, device, manifold, measures, report, storage, transport
 from brenier.generate import Draw, TransportSampler
 from brenier.solution import Estimate, Solution
 
@@ -84,7 +84,7 @@ class AEOT(TransformerMixin, BaseEstimator):
             ArithmeticError: the training diverged.
         """
         self._check_parameters()
-        device = _device(self.device)
+        place = device.find(self.device)
         samples = data.load(x, labels=y)
         self.layout_ = data.Layout.of(x) if isinstance(x, np.ndarray | Tensor) else samples.layout
         self.labels_ = samples.labels
@@ -97,11 +97,11 @@ class AEOT(TransformerMixin, BaseEstimator):
         # 1, 2: samples to codes, by a chart of the manifold they lie on
         with self._stage("manifold"):
             self.chart_ = self._chart(samples.values)
-            self.training_ = self._train(samples.values, device)
+            self.training_ = self._train(samples.values, place)
             self.codes_ = self._encode(samples.values)
 
         # 3, 4: codes to a measure, and the convex transport that carries noise to it
-        return self._solve(measures.Discrete(self.codes_.to(device)))
+        return self._solve(measures.Discrete(self.codes_.to(place)))
 
     def reweight(self, weights: Any) -> Self:
         """Give the training samples new weights (n,) and solve again from where the transport stands: no retraining.
@@ -112,7 +112,7 @@ class AEOT(TransformerMixin, BaseEstimator):
             ValueError: weights of another length, negative, or with another sum than 1.
         """
         self._check()
-        target = measures.Discrete(self.codes_.to(_device(self.device)), weights)
+        target = measures.Discrete(self.codes_.to(device.find(self.device)), weights)
         return self._solve(target, start=self._start, strength=self.extension_.strength)
 
     def _solve(
@@ -308,7 +308,7 @@ class AEOT(TransformerMixin, BaseEstimator):
             tol=self.tol,
             settings={
                 "samples": f"{self.layout_.kind} of {' × '.join(map(str, self.layout_.shape))}, {self.layout_.dtype}",
-                **{name: value for name, value in self.get_params(deep=False).items() if value is not None},
+                **{k: v for k, v in self.get_params(deep=False).items() if v is not None and k != "progress"},
                 "latent_dim": self.codes_.shape[1],
                 "epochs": 0 if self.training_ is None else len(self.training_.history),
                 "strength of the extension": f"{self.extension_.strength:.3g}",
@@ -366,7 +366,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
         return manifold.build({**kind, "latent_dim": dim}, generator=self._generator(3))
 
-    def _train(self, values: np.ndarray, device: torch.device) -> Solution | None:
+    def _train(self, values: np.ndarray, place: torch.device) -> Solution | None:
         if next(self.chart_.parameters(), None) is None:
             return None
         return manifold.fit(
@@ -375,7 +375,7 @@ class AEOT(TransformerMixin, BaseEstimator):
             validation=self.validation_,
             epochs=self.epochs,
             generator=self._generator(4),
-            device=device,
+            device=place,
             progress=self.progress,
             to_network=self.layout_.to_network,
         )
@@ -423,12 +423,3 @@ def load(folder: str | Path, chart: tuple[nn.Module, nn.Module] | None = None) -
     """
     config, tensors = storage.read(folder)
     return storage.restore(AEOT(**config["parameters"]), config, tensors, chart)
-
-
-def _device(name: str | None) -> torch.device:
-    """The device, if it is there."""
-    try:
-        return torch.empty(0, device=name or "cpu").device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"device {name!r} can't be used here: {reason}") from None

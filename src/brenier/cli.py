@@ -134,11 +134,11 @@ def fit(
     say = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     with redirect_stdout(sys.stderr):  # bars and lines of the library: stdout is for the result
         from brenier import AEOT, runs, storage
-        from brenier.aeot import _device
+        from brenier.device import find
 
         out = Path(os.path.abspath(out))
         runs.refuse(out, overwrite)
-        _device(device)
+        find(device)
         origin = runs.origin(data, data_dir, limit, labels, seed)
         train, test = runs.train_and_test(**origin)
         shape = " x ".join(map(str, train.values.shape[1:]))

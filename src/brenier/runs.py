@@ -154,6 +154,8 @@ def beside(out: Path) -> Iterator[Path]:
     """A file to write first, of the same suffix, renamed to `out` in the end."""
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {out.absolute().parent} to write {out.name} to")
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder; name a file to write")
     part = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
         yield part

@@ -107,16 +107,6 @@ def test_a_coarser_potential_lies_below():
     assert (BrenierPotential(u.points[:40], u.heights[:40])(x) <= u(x) + 1e-12).all()
 
 
-def test_the_first_of_tied_targets_wins():
-    """As the docstring of BrenierPotential says, wherever the ties lie."""
-    y = torch.randn(40, 2, dtype=torch.float64, generator=seeded())
-    for i, j in [(2, 17), (0, 39), (15, 16), (3, 35)]:
-        h = torch.zeros(40, dtype=torch.float64)
-        twice = y.clone()
-        twice[j], h[[i, j]] = y[i], 100.0
-        assert BrenierPotential(twice, h).cell(noise(50, 2)).unique().tolist() == [i]
-
-
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 255, 1000, 5000])
 @pytest.mark.parametrize("k", [1, 2, 5, 40])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -90,19 +90,6 @@ def test_the_ball_is_uniform(dim, radius, generator):
     assert abs(torch.corrcoef(torch.stack([r, direction[:, 0]]))[0, 1].item()) < 5 / math.sqrt(4000)
 
 
-@pytest.mark.parametrize(("dim", "low", "high"), [(1, 2.0, 3.0), (2, 0.0, 1.0), (3, -1.0, 1.0), (9, -2.0, 5.0)])
-def test_halves_of_a_cube_add_up_to_uniform_samples(dim, low, high, generator):
-    """Disjoint pairs a_j + b_j are independent samples: uniform coordinates that are uncorrelated."""
-    cube = UniformCube(dim, low, high)
-    a, b = cube.halves(4000, 4000, generator)
-    x = (a + b).double()
-    assert ((x >= low) & (x <= high)).all()
-    for column in x.T:
-        assert kstest(column.numpy(), "uniform", args=(low, high - low)).pvalue > RARE
-    correlation = torch.atleast_2d(torch.corrcoef(x.T)) - torch.eye(dim)
-    assert correlation.abs().amax() < 5 / math.sqrt(4000)
-
-
 @pytest.mark.parametrize("dim", [1, 2, 9])
 def test_halves_of_a_gaussian_are_equal_and_add_up(dim, generator):
     a, b = Gaussian(dim).halves(4000, 4000, generator)
@@ -111,13 +98,6 @@ def test_halves_of_a_gaussian_are_equal_and_add_up(dim, generator):
     assert kstest((a + b).double().flatten().numpy(), "norm").pvalue > RARE
     both = torch.atleast_2d(torch.corrcoef(torch.cat([a, b], 1).double().T)) - torch.eye(2 * dim)
     assert both.abs().amax() < 5.5 / math.sqrt(4000)
-
-
-@pytest.mark.parametrize("source", [Gaussian(3), UniformCube(3), UniformCube(1)], ids=name)
-def test_halves_come_in_the_numbers_asked_for(source, generator):
-    a, b = source.halves(3, 5, generator)
-    assert a.shape == (3, source.dim)
-    assert b.shape == (5, source.dim)
 
 
 def test_default_weights_are_equal():

@@ -65,7 +65,10 @@ class Discrete:
 def _real(values: object, name: str) -> Tensor:
     """As a floating tensor that owes nothing to a gradient."""
     if not isinstance(values, Tensor):
-        array = np.asarray(values)
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise ValueError(f"{name} must have rows of one length") from None
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must be real numbers, got an array of {array.dtype}")
         values = torch.from_numpy(np.array(array))

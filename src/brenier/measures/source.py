@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -35,6 +36,11 @@ def _dimension(dim: int) -> None:
         raise TypeError(f"dim must be a whole number, got {dim!r}") from None
     if value < 1:
         raise ValueError(f"dim must be at least 1, got {value}")
+
+
+def _number(name: str, value: object) -> None:
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def _draw(kind: str, m: int, dim: int, generator: torch.Generator | None) -> Tensor:
@@ -86,6 +92,8 @@ class UniformCube:
 
     def __post_init__(self) -> None:
         _dimension(self.dim)
+        _number("low", self.low)
+        _number("high", self.high)
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"a cube needs finite low < high, got low {self.low} and high {self.high}")
 
@@ -97,13 +105,6 @@ class UniformCube:
         """Mean (d,) and covariance (d, d), float64."""
         mean = torch.full((self.dim,), (self.low + self.high) / 2, dtype=torch.float64)
         return mean, torch.eye(self.dim, dtype=torch.float64) * (self.high - self.low) ** 2 / 12
-
-    def halves(self, j: int, k: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """a (j, d) holds the first half of the coordinates, b (k, d) the others: every a_j + b_k is uniform."""
-        both = self.sample(j + k, generator)
-        both[:j, self.dim // 2 :] = 0
-        both[j:, : self.dim // 2] = 0
-        return both[:j], both[j:]
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class UniformBall:
 
     def __post_init__(self) -> None:
         _dimension(self.dim)
+        _number("radius", self.radius)
         if not (math.isfinite(self.radius) and self.radius > 0):
             raise ValueError(f"radius must be positive and finite, got {self.radius}")
 

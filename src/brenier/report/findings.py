@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,8 @@ def write_report(path: str | Path, material: Material) -> Report:
         FileNotFoundError: the folder of `path` is missing.
         ValueError: too few test samples for a number.
     """
-    from brenier import __version__
-
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {Path(path).absolute().parent} to write the page to")
     began = time.perf_counter()
     numbers = {"AE-OT": _own_numbers(material)}
     measured = time.perf_counter()
@@ -126,7 +127,7 @@ def write_report(path: str | Path, material: Material) -> Report:
         {
             **material.settings,
             "peak memory": f"{peak_memory() / 1e9:.2g} GB" if peak_memory() else "unknown",
-            "versions": f"Brenier {__version__}, torch {torch.__version__}",
+            "versions": f"Brenier {version('brenier')}, torch {torch.__version__}",
         },
         seconds,
         maps.interactive_map(material.codes, groups, _jumps(material), material.new, what=what),
@@ -184,8 +185,7 @@ def _tables(material: Material, numbers: Mapping[str, Mapping[str, Estimate]]) -
 def _findings(material: Material, numbers: Mapping[str, Mapping[str, Estimate]]) -> list[Finding]:
     own = numbers["AE-OT"]
     peers = {name: f"{numbers[name]['fid_rec'].mean:.3g}" for name in ("copies", "GMM-30", "Gaussian")}
-    relrms, kept = own["relrms"].mean, 1 - own["mse"].mean / material.x_test.double().var(0).mean().item()
-    return [
+    found = [
         Finding(number(own["nn"]), _newness(own["nn"])),
         Finding(number(own["c2st"]), _likeness(own["c2st"])),
         Finding(
@@ -195,36 +195,41 @@ def _findings(material: Material, numbers: Mapping[str, Mapping[str, Estimate]])
         ),
         Finding(
             _percent(own["copies"]),
-            f"This share of {len(material.new):,} new codes are exact copies of a training code.",
+            f"The share of exact copies of training codes among {len(material.new):,} new codes.",
         ),
         Finding(*_modes(material.modes)),
         Finding(
             _percent(own["accepted"]),
-            "This share of the noise becomes a sample on its first draw. The rest lies on the singular set "
-            f"({100 * own['singular'].mean:.2g} % of the noise), where the transport jumps over a gap. It is drawn "
+            "The share of the noise that becomes a sample on its first draw. The rest lies on the singular set "
+            f"({100 * own['singular'].mean:.2g}% of the noise), where the transport jumps over a gap. It is drawn "
             "again, so that no sample blends two sides.",
         ),
         Finding(
             number(own["relrms"]),
             f"Relative error of the transport (asked for: {material.tol:g}): a training sample's share of the noise is "
-            f"typically within {relrms:.0%} of its due. {_sentence(str(material.transport.status))}",
-        ),
-        Finding(
-            number(own["mse"]),
-            f"Mean squared error of rebuilt test samples: codes of {material.codes.shape[1]} "
-            + ("numbers " if material.codes.shape[1] > 1 else "number ")
-            + (f"keep {kept:.0%} of the variance." if kept > 0 else "keep nothing that the mean sample doesn't."),
+            f"typically within {own['relrms'].mean:.0%} of its due. {_sentence(str(material.transport.status))}",
         ),
     ]
+    return found if material.training is None else [*found, _rebuilt(material, own["mse"])]
+
+
+def _rebuilt(material: Material, mse: Estimate) -> Finding:
+    kept, dim = 1 - mse.mean / material.x_test.double().var(0).mean().item(), material.codes.shape[1]
+    codes = f"codes of {dim} numbers keep" if dim > 1 else "codes of one number keep"
+    verdict = f"{kept:.0%} of the variance" if kept > 0 else "no more than the mean sample does"
+    return Finding(number(mse), f"Mean squared error of rebuilt test samples: {codes} {verdict}.")
 
 
 def _newness(nn: Estimate) -> str:
-    verdict = "are as new as unseen data"
-    if nn.mean + 2 * nn.sem < 0.9:
-        verdict = "are nearer to known ones than unseen data would be"
-    if nn.mean - 2 * nn.sem > 1.15:
-        verdict = "lie farther out than unseen data would"
-    return f"New samples {verdict}: they keep {nn.mean:.2f} times as far from the training codes as test samples do."
+    perhaps = "perhaps " if 0.9 - 2 * nn.sem < nn.mean < 1.15 + 2 * nn.sem else ""
+    verdict = "as new as unseen data"
+    if nn.mean < 0.9:
+        verdict = f"{perhaps}nearer to known ones than unseen data"
+    if nn.mean > 1.15:
+        verdict = f"{perhaps}farther out than unseen data"
+    return (
+        f"New samples are {verdict}: they keep {nn.mean:.2f} times as far from the training codes as test samples do."
+    )
 
 
 def _likeness(c2st: Estimate) -> str:
@@ -244,7 +249,7 @@ def _modes(modes: np.ndarray) -> tuple[str, str]:
 
 def _percent(share: Estimate) -> str:
     """In percent, the sign where the page sets the number apart from its error."""
-    return " % ± ".join(number(Estimate(100 * share.mean, 100 * share.sem)).split(" ± "))
+    return "% ± ".join(number(Estimate(100 * share.mean, 100 * share.sem)).split(" ± "))
 
 
 def _sentence(text: str) -> str:
@@ -284,23 +289,23 @@ def _pictures(material: Material) -> dict[str, Picture]:
                 samples,
                 material.train(index[shown]),
                 ("new", "nearest"),
-                "New samples above their nearest training samples",
+                "New samples and their nearest training samples",
             ),
-            f"Each new sample above the {real} whose code is nearest.",
-            "New samples above their nearest training samples",
+            f"Each new sample with the {real} whose code is nearest.",
+            "New samples and their nearest training samples",
         ),
         "Reconstructions": Picture(
             figures.pairs(
                 material.x_test[shown], rebuilt, ("test", "rebuilt"), "Test samples and what the chart keeps of them"
             ),
-            "Each test sample above its own reconstruction: what the decoder loses here, no sampler can win back.",
-            "Test samples above their reconstructions",
+            "Each test sample with its reconstruction: what the decoder loses here, no sampler can win back.",
+            "Test samples and their reconstructions",
         ),
         "The codes": Picture(
             maps.code_map(codes, groups, _jumps(material), new, groups[index], what=what),
-            f"Training codes by {what}; dark lines join pairs of codes where the transport jumps over a gap "
-            f"({len(_jumps(material)):,} of {len(material.facets):,} such pairs). Beside them new codes, by the {what} of "
-            "the nearest training code.",
+            f"Training codes by {what}; dark lines join codes between which the transport jumps over a gap "
+            f"({len(_jumps(material)):,} of {len(material.facets):,} such pairs). Beside them new codes, by the {what} "
+            "of the nearest training code.",
             "Map of training codes with the singular set, beside new codes",
         ),
         "Interpolations": Picture(
@@ -314,11 +319,13 @@ def _pictures(material: Material) -> dict[str, Picture]:
             "Histogram of distances to the nearest training code, new codes and test codes",
         ),
     }
+    if material.training is None:
+        del pictures["Reconstructions"]
     if curves := _curves(material):
         pictures["Training"] = Picture(
             curves,
-            "The chart's loss by epoch, and the transport's error on fresh samples with a band of two standard errors; "
-            "the dashed line is the error asked for.",
+            ("The chart's loss by epoch. " if material.training else "")
+            + "The transport's error on fresh samples, in a band of two standard errors; dashed, the error asked for.",
             "Curves of the chart's loss and of the transport's error",
         )
     return pictures

@@ -89,7 +89,7 @@ def cells(
         masses_sem=(sem / parts)[view.index].to(u.points),
         centroids=view.back(middle)[view.index].to(u.points),
         radii=radii[view.index].to(u.points),
-        facets=view.first[facets],
+        facets=view.first[facets].sort(1).values,
         facet_masses=(facet_masses / view.scale).to(u.points),
         facet_shares=facet_shares.to(u.points),
         samples=total,

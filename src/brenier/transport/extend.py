@@ -111,7 +111,7 @@ def extend(
         generator: where the randomness comes from.
 
     Raises:
-        ValueError: an unknown kind, a strength outside 0 to 1.
+        ValueError: an unknown kind, a strength outside 0 to 1, judges that are no targets.
 
     Source: An et al., AE-OT, ICLR 2020 (barycentric); docs/transport.md for the local map.
 
@@ -128,12 +128,14 @@ def extend(
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if strength is not None and not 0 <= strength <= 1:
         raise ValueError(f"strength must be from 0 to 1, got {strength}")
+    if judges is not None and len(judges) and not 0 <= judges.min() <= judges.max() < len(u.points):
+        raise ValueError(f"judges must index the {len(u.points)} targets, got {judges.min()} to {judges.max()}")
     found = cells(u, source, generator=generator) if found is None else found
     singular = singular_set(u, source, found, generator) if singular is None else singular
     local = LocalGaussians(u.points, torch.zeros(len(u.points), 0, dtype=torch.long), {})
     if kind == "local":
         local, strength = choose(u.points, singular.modes, found.masses > 0, strength, judges)
-    centroids = _shrunk_centroids(u, source, found)
+    centroids = _shrunk_centroids(u, source, found, generator)
     radii = _shrunk_radii(found)
     return Extension(
         u=u,
@@ -149,7 +151,7 @@ def extend(
     )
 
 
-def _shrunk_centroids(u: BrenierPotential, source: Source, found: Cells) -> Tensor:
+def _shrunk_centroids(u: BrenierPotential, source: Source, found: Cells, generator: torch.Generator | None) -> Tensor:
     """Centroids (n, d) pulled to their regression on the targets, the more the fewer samples a cell has.
 
     Empirical Bayes: with N_i samples, their variance v (at most the source's) and the variance t of the true centroids
@@ -163,7 +165,7 @@ def _shrunk_centroids(u: BrenierPotential, source: Source, found: Cells) -> Tens
     root = count.sqrt()[:, None]
     prior = design @ torch.linalg.lstsq(design[seen] * root, c * root).solution
     away = c - prior[seen]
-    within = moments(source)[1].trace().item()
+    within = moments(source, generator)[1].trace().item()
     spread = ((count[:, None] * away.square()).sum() / count.sum() - within * len(c) / count.sum()).clamp(min=0)
     keep = count * spread / (count * spread + within)
     centroids = prior.clone()

@@ -67,7 +67,7 @@ class Planes:
 
     def _maxima(self, scores: Tensor) -> Tensor:
         """Highest score of each group: (rows, n) to (rows, groups)."""
-        return scores.view(len(scores), -1, self.groups).amax(1)
+        return scores.view(len(scores), len(self.offsets), self.groups).amax(1)
 
     def _candidates(self, maxima: Tensor, k: int) -> Tensor:
         """Planes (..., c) of the k groups with the highest maxima (..., groups)."""

@@ -21,7 +21,7 @@ class BrenierPotential:
 
     points y (n, d) and heights h (n,) are tensors in the user's coordinates. The heights of an optimal transport are
     unique up to a constant, which moves no cell. x (m, d) is cast to the points' dtype and device; a numpy x gets numpy
-    answers. On a facet the first of the tied targets wins.
+    answers. On a facet, where several targets tie, one of them is given.
 
     Raises:
         ValueError: a shape that does not fit, with the shape.

@@ -55,7 +55,7 @@ class SemiDiscrete:
     per coordinate, duplicates are merged, targets of weight zero are set aside. `heights` brings an answer back.
     """
 
-    BLOCKS = 32
+    BLOCKS, CHUNK = 32, 1 << 14
 
     def __init__(self, source: Source, target: Discrete, generator: torch.Generator | None) -> None:
         points, weights = target.points, target.weights.double()
@@ -109,17 +109,24 @@ class SemiDiscrete:
         the counts of block b: unbiased, though samples of one block may be correlated. Its standard error is the
         jackknife's over blocks.
         """
-        planes, size = Planes(self.y, h), Sampler.BLOCK * -(-m // (self.BLOCKS * Sampler.BLOCK))
-        blocks, costs = [], []
-        for b in range(self.BLOCKS):
-            if b >= 4 and time.perf_counter() > deadline:
+        planes, rounds = Planes(self.y, h), -(-m // (self.BLOCKS * self.CHUNK))
+        size = Sampler.BLOCK * -(-m // (self.BLOCKS * rounds * Sampler.BLOCK))
+        counts, costs, done = torch.zeros(()), torch.zeros(()), 0
+        while done < rounds:  # a round adds one chunk to every block; only the first may stop early, after 4 blocks
+            fresh, moved = [], []
+            for b in range(self.BLOCKS):
+                if done + b >= 4 and time.perf_counter() > deadline:
+                    break
+                x, _, cells = self.sampler.top(planes, size, 1)
+                fresh.append(torch.bincount(cells[:, 0], minlength=self.n).double())
+                moved.append(self._cost(x, cells[:, 0]))
+            if done and len(fresh) < self.BLOCKS:
                 break
-            x, _, cells = self.sampler.top(planes, size, 1)
-            blocks.append(cells[:, 0])
-            costs.append(self._cost(x, cells[:, 0]))
-        return Check(
-            _chi2(torch.stack(blocks), self.nu.double()), _mean(torch.stack(costs)), len(blocks) * len(blocks[0])
-        )
+            counts, costs, done = counts + torch.stack(fresh), costs + torch.stack(moved), done + 1
+            if len(fresh) < self.BLOCKS:
+                break
+        m = done * size
+        return Check(_chi2(counts, m, self.nu.double()), _mean(costs / done), len(counts) * m)
 
     def _cost(self, x: Tensor, cells: Tensor) -> Tensor:
         """Mean |x − T(x)|² of a block in the user's coordinates: T(x) − E T = scale · y and x − E x = scale' · x."""
@@ -168,12 +175,10 @@ class Check(NamedTuple):
         return Estimate(root, math.sqrt(max(self.chi2.mean, 0.0) + self.chi2.sem) - root)
 
 
-def _chi2(cells: Tensor, nu: Tensor) -> Estimate:
-    """The U-statistic over cells (B, m): pairs of samples from different blocks; its jackknife over blocks."""
-    blocks, m = cells.shape
-    counts = torch.zeros(blocks, len(nu), dtype=torch.float32, device=cells.device)
-    counts.scatter_add_(1, cells, torch.ones_like(cells, dtype=torch.float32))
-    scaled = counts.double() / nu.sqrt()
+def _chi2(counts: Tensor, m: int, nu: Tensor) -> Estimate:
+    """The U-statistic of counts (B, n) over pairs of samples from different blocks of m, and its jackknife."""
+    blocks = len(counts)
+    scaled = counts / nu.sqrt()
     gram = scaled @ scaled.T
     gram.fill_diagonal_(0.0)
     total, lost = gram.sum(), 2 * gram.sum(1)

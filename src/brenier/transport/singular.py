@@ -16,7 +16,7 @@ from brenier.transport.cells import Cells, NoiseView, cells
 from brenier.transport.planes import Planes
 from brenier.transport.potential import BrenierPotential
 
-NEIGHBOURHOOD = 20  # targets that make a neighbourhood, where so many are near
+NEIGHBOURHOOD = 12  # targets that make a neighbourhood, where so many are near
 SPACING = 5  # the local spacing is the distance to the fifth nearest target; no smaller group makes a mode
 SLACK = 1.25  # a jump is singular when it is longer than 99 % of the distances inside neighbourhoods by this factor
 BAND = 0.2  # the share of a cell, from facet to vertex level, in which the extension interpolates
@@ -28,7 +28,7 @@ class SingularSet:
 
     A pair of targets is singular when |y_i − y_j| > threshold · sqrt(spacing_i spacing_j).
 
-    facets (k, 2) long, the singular facets; modes (n,) long, the mode of every target, 0 the heaviest; mass, the share
+    facets (k, 2) long, the singular facets; modes (n,) long, the mode of every target, 0 the largest; mass, the share
     of noise that an extension redraws since it would have to interpolate across; spacing (n,), distance to the fifth
     nearest target; threshold, the largest regular jump in units of spacing.
     """
@@ -50,7 +50,7 @@ def singular_set(
     """The singular facets of u, the modes they part and the share of noise lost to them.
 
     A facet is singular when its jump |y_i − y_j| is long against the targets' own local spacing: longer, by a factor of
-    1.25, than 99 % of the distances inside neighbourhoods of 20 targets, each in units of the geometric mean of the two
+    1.25, than 99 % of the distances inside neighbourhoods of 12 targets, each in units of the geometric mean of the two
     spacings. Modes are the targets still connected by regular facets and regular nearest neighbours; fewer than six
     targets alone are no mode and join the nearest one. `found` spares the cells when they are known.
 
@@ -76,20 +76,18 @@ def singular_set(
     else:
         spacing = distance[:, min(SPACING, near.shape[1]) - 1]
         threshold = SLACK * _regular(distinct, near, spacing)
-    every = torch.ones(len(u.points), dtype=torch.float64, device=y.device)
-    every[alive] = spacing[index]
+    # a target whose cell no sample entered has the place, spacing and mode of the nearest one that is alive
+    place = Planes(distinct, -0.5 * distinct.square().sum(1)).top((u.points - u.centre).double(), 1)[1][:, 0]
+    place[alive] = index
+    every = spacing[place]
     jumps = (u.points[found.facets[:, 0]] - u.points[found.facets[:, 1]]).double().norm(dim=1)
     draft = SingularSet(found.facets, torch.zeros(0), Estimate(0.0, 0.0), every, threshold)
     cut = draft.separates(jumps, found.facets[:, 0], found.facets[:, 1])
-    place = torch.full((len(u.points),), -1, device=y.device)
-    place[alive] = index
     edges = torch.cat([place[found.facets[~cut]], _pairs(near)])
-    edges = edges[(edges >= 0).all(1)]  # a cell that no sample hit may still be second best somewhere
     lengths = (distinct[edges[:, 0]] - distinct[edges[:, 1]]).norm(dim=1)
     regular = lengths <= threshold * (spacing[edges[:, 0]] * spacing[edges[:, 1]]).sqrt()
-    modes = _modes(distinct, edges[regular], found.masses.new_zeros(n).index_add_(0, index, found.masses[alive]))
-    nearest = Planes(distinct, -0.5 * distinct.square().sum(1)).top((u.points - u.centre).double(), 1)[1][:, 0]
-    result = replace(draft, facets=found.facets[cut], modes=modes[nearest])
+    modes = _modes(distinct, edges[regular])
+    result = replace(draft, facets=found.facets[cut], modes=modes[place])
     return replace(result, mass=_mass(u, source, result, generator))
 
 
@@ -130,8 +128,8 @@ def _regular(y: Tensor, near: Tensor, spacing: Tensor, at_most: int = 2048) -> f
     return ratio.kthvalue(max(1, int(0.99 * len(ratio)))).values.item()
 
 
-def _modes(y: Tensor, edges: Tensor, masses: Tensor) -> Tensor:
-    """Connected components, the heaviest first; parts of SPACING targets or fewer join the mode that is nearest."""
+def _modes(y: Tensor, edges: Tensor) -> Tensor:
+    """Connected components, the largest first; parts of SPACING targets or fewer join the mode that is nearest."""
     n = len(y)
     first, second = edges.cpu().numpy().T
     graph = coo_array(([True] * len(edges), (first, second)), shape=(n, n))
@@ -142,8 +140,7 @@ def _modes(y: Tensor, edges: Tensor, masses: Tensor) -> Tensor:
         kept = (~lost).nonzero()[:, 0]
         nearest = torch.cdist(y[lost], y[kept]).argmin(1)
         label[lost] = label[kept[nearest]]
-    weight = torch.zeros(len(size), dtype=masses.dtype, device=y.device).index_add_(0, label, masses)
-    order = weight.argsort(descending=True, stable=True)
+    order = torch.argsort(label.bincount(minlength=len(size)), descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=y.device)
     return rank[label]

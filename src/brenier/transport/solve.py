@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from brenier.device import find
 from brenier.measures import Discrete, Source
 from brenier.solution import Estimate, Solution, Status
 from brenier.transport.potential import BrenierPotential
@@ -73,7 +75,7 @@ def solve(
 
     Raises:
         ValueError: an unknown method, a tol or budget that is not positive, dimensions that differ.
-        TypeError: a target that is not `Discrete`.
+        TypeError: a target that is not `Discrete`, a source that is none, a number that is none.
 
     Source: Gu, Luo, Sun, Yau 2016; the error and the start in docs/transport.md.
 
@@ -87,18 +89,21 @@ def solve(
     began = time.perf_counter()
     if not isinstance(target, Discrete):
         raise TypeError(f"target must be a measures.Discrete, got {type(target).__name__}")
+    if not isinstance(source, Source):
+        raise TypeError(f"source must have dim and sample(m, generator), got {type(source).__name__}")
     if method not in ("auto", "stochastic"):
         raise ValueError(f'method must be "auto" or "stochastic", got {method!r}')
     if source.dim != target.dim:
         raise ValueError(f"source and target must share a dimension, got {source.dim} and {target.dim}")
     tol = 0.2 if tol is None else tol
-    for name, value in (("tol", tol), ("max_seconds", max_seconds), ("max_samples", max_samples)):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be positive and finite, got {value}")
+    _check_budgets(tol=tol, max_seconds=max_seconds, max_samples=max_samples)
     if start is not None and start.heights.shape != (target.n,):
         raise ValueError(f"start must have one height per target, got {len(start.heights)} for {target.n}")
+    if start is not None and not start.heights.isfinite().all():
+        raise ValueError(f"start must have finite heights, got {int((~start.heights.isfinite()).sum())} NaN or Inf")
     if device is not None:
-        target = Discrete(target.points.to(device), target.weights.to(device))
+        place = find(device)
+        target = Discrete(target.points.to(place), target.weights.to(place))
     problem = SemiDiscrete(source, target, generator)
     with _bar(progress) as bar:
         loop = _Loop(problem, tol, began, max_seconds, max_samples, bar)
@@ -128,7 +133,7 @@ class _Loop:
         bar: Progress | None,
     ) -> None:
         self.problem, self.tol, self.began, self.bar = problem, tol, began, bar
-        self.unit = max(problem.n / tol**2, 1024)
+        self.unit = max(problem.n / tol**2, 16_384)
         self.budget = int(LONGEST * self.unit) if max_samples is None else max_samples
         self.deadline = math.inf if max_seconds is None else began + max_seconds
         self.descent_deadline = math.inf if max_seconds is None else began + 0.85 * max_seconds
@@ -185,9 +190,21 @@ class _Loop:
         return check
 
     def stalled(self) -> bool:
-        """Whether four passes in float32 have not lowered the error by a fifth."""
+        """Whether three passes in float32 have not lowered the error by a fifth."""
         errors = [entry["chi2"] for entry in self.history if "chi2" in entry]
-        return self.problem.y.dtype == torch.float32 and len(errors) > 5 and min(errors[-4:]) > 0.8 * min(errors[:-4])
+        return self.problem.y.dtype == torch.float32 and len(errors) > 3 and min(errors[-3:]) > 0.8 * min(errors[:-3])
+
+
+def _check_budgets(**budgets: float | None) -> None:
+    for name, value in budgets.items():
+        if value is None:
+            continue
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+        if name == "max_samples" and value != int(value):
+            raise ValueError(f"max_samples must be a whole number, got {value}")
 
 
 def _bar(progress: bool) -> AbstractContextManager[Progress | None]:
