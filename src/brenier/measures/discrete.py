@@ -21,7 +21,7 @@ class Discrete:
         TypeError: points or weights that aren't real numbers.
 
     Example:
-        >>> nu = Discrete([[0.0, 0.0], [1.0, 0.0]], [0.25, 0.75])
+        >>> nu = Discrete(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([0.25, 0.75]))
         >>> nu.n, nu.dim, nu.weights
         (2, 2, tensor([0.2500, 0.7500]))
     """

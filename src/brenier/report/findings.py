@@ -318,16 +318,15 @@ def _pictures(material: Material) -> dict[str, Picture]:
             "Distance to the nearest training code. A copy would stand at 0; dashed lines are the means.",
             "Histogram of distances to the nearest training code, new codes and test codes",
         ),
-    }
-    if material.training is None:
-        del pictures["Reconstructions"]
-    if curves := _curves(material):
-        pictures["Training"] = Picture(
-            curves,
+        "Training": Picture(
+            _curves(material),
             ("The chart's loss by epoch. " if material.training else "")
             + "The transport's error on fresh samples, in a band of two standard errors; dashed, the error asked for.",
             "Curves of the chart's loss and of the transport's error",
-        )
+        ),
+    }
+    if material.training is None:
+        del pictures["Reconstructions"]
     return pictures
 
 
@@ -343,14 +342,12 @@ def _interpolations(material: Material, cloud: Tensor | None, rows: int = 6, ste
     return figures.interpolations(torch.stack([material.decode(path) for path in paths]), cloud)
 
 
-def _curves(material: Material) -> Figure | None:
-    checks = [entry for entry in material.transport.history if entry.get("samples")]
-    if not checks:
-        return None
+def _curves(material: Material) -> Figure:
     losses = {}
     if material.training is not None:
         history = material.training.history
         losses = {"training": [e["loss"] for e in history], "held out": [e["validation"] for e in history]}
-    columns = ([entry[key] for entry in checks] for key in ("samples", "chi2", "sem"))
-    samples, chi2, sem = columns
-    return figures.training(losses, samples, np.array(chi2), np.array(sem), material.tol)
+    checks = [entry for entry in material.transport.history if "chi2" in entry]
+    drawn = np.array([e["samples"] for e in checks]) + np.cumsum([e["checked_on"] for e in checks])
+    chi2, sem = (np.array([entry[key] for entry in checks]) for key in ("chi2", "sem"))
+    return figures.training(losses, drawn, chi2, sem, material.tol)

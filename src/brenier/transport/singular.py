@@ -58,8 +58,8 @@ def singular_set(
 
     Example:
         >>> from brenier.measures import Gaussian
-        >>> y = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)) * 0.1
-        >>> y[:20] += 3
+        >>> y = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)) * 0.2
+        >>> y += torch.tensor([[-1.0, 0.0], [1.0, 0.0]]).repeat(20, 1)
         >>> u = BrenierPotential(y, -0.5 * y.square().sum(1))
         >>> s = singular_set(u, Gaussian(2), generator=torch.Generator().manual_seed(0))
         >>> s.modes.bincount()
