@@ -11,7 +11,7 @@ import torch
 from brenier import data
 from brenier.measures import Discrete, Gaussian
 from brenier.transport import BrenierPotential, cells, singular_set, solve
-from brenier.transport.singular import neighbours
+from brenier.transport.neighbours import neighbours
 
 
 def seeded(seed=0):

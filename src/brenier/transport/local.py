@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brenier.transport.planes import Planes
+from brenier.transport.neighbours import nearest
 
 SIZES = (16, 32, 64)  # how many targets make a local Gaussian, to choose from
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -69,13 +69,6 @@ def local_gaussians(points: Tensor, modes: Tensor, alive: Tensor, size: int) -> 
         found[:, 0] = asking
         near[asking, :k] = found
     return LocalGaussians(points, near, {})
-
-
-def nearest(x: Tensor, points: Tensor, k: int) -> Tensor:
-    """Indices (m, k) of the k points nearest to each x: the highest of the planes <x, y_i> − |y_i|²/2, in float64."""
-    centre = points.double().mean(0)
-    y = points.double() - centre
-    return Planes(y, -0.5 * y.square().sum(1)).top(x.double() - centre, k)[1]
 
 
 def log_likelihood(local: LocalGaussians, x: Tensor, strengths: tuple[float, ...]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from brenier.measures import Source
 from brenier.solution import Estimate
 from brenier.transport.cells import Cells, NoiseView, cells
-from brenier.transport.planes import Planes
+from brenier.transport.neighbours import nearest, neighbours
 from brenier.transport.potential import BrenierPotential
 
 NEIGHBOURHOOD = 12  # targets that make a neighbourhood, where so many are near
@@ -77,7 +77,7 @@ def singular_set(
         spacing = distance[:, min(SPACING, near.shape[1]) - 1]
         threshold = SLACK * _regular(distinct, near, spacing)
     # a target whose cell no sample entered has the place, spacing and mode of the nearest one that is alive
-    place = Planes(distinct, -0.5 * distinct.square().sum(1)).top((u.points - u.centre).double(), 1)[1][:, 0]
+    place = nearest(u.points - u.centre, distinct, 1)[:, 0]
     place[alive] = index
     every = spacing[place]
     jumps = (u.points[found.facets[:, 0]] - u.points[found.facets[:, 1]]).double().norm(dim=1)
@@ -89,27 +89,6 @@ def singular_set(
     modes = _modes(distinct, edges[regular])
     result = replace(draft, facets=found.facets[cut], modes=modes[place])
     return replace(result, mass=_mass(u, source, result, generator))
-
-
-def neighbours(y: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Indices and distances (n, k) of the k nearest other rows of y, nearest first; k is at most n − 1.
-
-    The nearest points are the highest of the planes <x, y_i> − |y_i|²/2.
-    """
-    k = min(k, len(y) - 1)
-    centred = (y - y.mean(0)).double()
-    planes = Planes(centred, -0.5 * centred.square().sum(1))
-    parts = []
-    for rows, own in zip(
-        centred.split(planes.block), torch.arange(len(y), device=y.device).split(planes.block), strict=True
-    ):
-        indices = planes.top(rows, k + 1)[1]
-        distance = (rows[:, None] - centred[indices]).norm(dim=2)
-        distance.masked_fill_(indices == own[:, None], -1.0)  # itself first, ties and all
-        order = distance.argsort(1)[:, 1:]
-        parts.append((indices.gather(1, order), distance.gather(1, order)))
-    near, distances = (torch.cat(part) for part in zip(*parts, strict=True))
-    return near, distances
 
 
 def _pairs(near: Tensor) -> Tensor:
