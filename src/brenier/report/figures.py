@@ -184,6 +184,8 @@ def training(losses: Mapping[str, Any], checks: Any, chi2: Any, sem: Any = None,
         legend(axes[0])
     right = panel(axes[-1], "The transport converges", "noise samples drawn", "relative error of the masses (relrms)")
     right.set(xscale="log", yscale="log")
+    right.xaxis.set_major_locator(LogLocator())
+    right.xaxis.set_minor_formatter(NullFormatter())
     for each in axes:
         each.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         each.yaxis.set_major_formatter("{x:g}")

@@ -82,7 +82,7 @@ def code_map(
     codes, groups, facets = _checked(codes, groups, facets)
     centre, axes, kept = plane(codes)
     flat, colours = (codes - centre) @ axes, palette(groups)
-    made = figure(WIDTH, WIDTH * (0.62 if new is None else 0.56))
+    made = figure(WIDTH, WIDTH * (0.62 if new is None else 0.64))
     panels = 1 if new is None else 2
     frames = made.subplots(1, panels, squeeze=False, sharex=True, sharey=True, subplot_kw={"aspect": "equal"})[0]
     title = "Training codes" + (" and the singular set" if len(facets) else "")
