@@ -31,6 +31,12 @@ class LocalGaussians:
     near: Tensor
     scores: dict[tuple[int, float], float]
 
+    @property
+    def chunk(self) -> int:
+        """How many covariances are at hand at once: at most 128 MB of them, and of the neighbours that make them."""
+        d = self.points.shape[1]
+        return max(1, (1 << 24) // (d * max(d, self.near.shape[1])))
+
     def moments(self, i: Tensor) -> tuple[Tensor, Tensor]:
         """m_i (p, d) and a lower triangular L_i (p, d, d) with L_i L_iᵀ = C_i, float64."""
         near = self.near[i]
@@ -48,9 +54,12 @@ class LocalGaussians:
 
     def draw(self, i: Tensor, place: Tensor, strength: float) -> Tensor:
         """m_i + √(1 − s²)(y_i − m_i) + s L_i place, (p, d), float64."""
-        mean, root = self.moments(i)
-        away = math.sqrt(1 - strength**2) * (self.points[i].double() - mean)
-        return mean + away + strength * (root @ place[:, :, None])[:, :, 0]
+        drawn = []
+        for some, places in zip(i.split(self.chunk), place.split(self.chunk), strict=True):
+            mean, root = self.moments(some)
+            away = math.sqrt(1 - strength**2) * (self.points[some].double() - mean)
+            drawn.append(mean + away + strength * (root @ places[:, :, None])[:, :, 0])
+        return torch.cat(drawn)
 
 
 def local_gaussians(points: Tensor, modes: Tensor, alive: Tensor, size: int) -> LocalGaussians:
@@ -79,7 +88,8 @@ def log_likelihood(local: LocalGaussians, x: Tensor, strengths: tuple[float, ...
     n, d = local.points.shape
     heard = nearest(x, local.points, min(MIXTURE, n))
     scores = []
-    for rows, components in zip(x.double().split(64), heard.split(64), strict=True):
+    size = max(1, local.chunk // heard.shape[1])
+    for rows, components in zip(x.double().split(size), heard.split(size), strict=True):
         mean, root = local.moments(components.flatten())
         y = local.points[components.flatten()].double()
         from_mean = (rows[:, None] - mean.view(*components.shape, d)).flatten(0, 1)
