@@ -86,8 +86,8 @@ def _has_test_split(data: str) -> bool:
 def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     """Seconds and bytes that a fit and its report will take, from a few steps of chart and transport, timed here.
 
-    Counted are all epochs of the chart, 5 n / tol² draws of the transport (one pass has 3, two have 9), its checks, the
-    cells, the singular set, and the four samplers that the report compares.
+    Counted are all epochs of the chart, 6 n / tol² draws of the transport (one pass has 4, two have 12), its checks,
+    the cells, the singular set, and the four samplers that the report compares.
     """
     shape, n = train.layout.network_shape, len(train)
     dim = min(model.latent_dim or 16, n - 1, math.prod(shape))
@@ -111,7 +111,7 @@ def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     checks = [entry for entry in few.history if "chi2" in entry]
     drawn = sum(entry["checked_on"] for entry in checks[1:]) + few.samples
     draw = (checks[-1]["seconds"] - checks[0]["seconds"]) / drawn
-    draws = min(5 * max(n / model.tol**2, 16_384), model.max_samples or math.inf)
+    draws = min(6 * max(n / model.tol**2, 16_384), model.max_samples or math.inf)
     draws += 4 * max(28 * math.sqrt(n) / model.tol**2, 8192) + 2 * max(32 * n, 1 << 17)
 
     judged = min(len(test), report.AT_MOST)

@@ -128,12 +128,36 @@ def test_top_of_sums_is_top_of_all_pairs(n, k, j, m):
     """Row l J + j holds a_j + b_l."""
     k, y = min(k, n), torch.randn(n, 4, generator=seeded(n), dtype=torch.float64)
     planes = Planes(y, torch.randn(n, generator=seeded(k), dtype=torch.float64))
-    a, b = noise(j, 4), noise(m, 4, seed=8)
+    a, b = noise(2 * j, 4).view(2, j, 4), noise(2 * m, 4, seed=8).view(2, m, 4)
     values, indices = planes.top_of_sums(a, b, k)
-    pairs = (b[:, None] + a).flatten(0, 1)
-    expected = planes.top(pairs, k)
+    expected = planes.top((b[:, :, None] + a[:, None]).flatten(0, 2), k)
     assert torch.allclose(values, expected[0])
     assert torch.equal(indices, expected[1])
+    one_block = planes._top_of_block(a[0], b[0], k)  # what runs where no CPU does
+    assert torch.allclose(one_block[0], values[: j * m])
+    assert torch.equal(one_block[1], indices[: j * m])
+
+
+@pytest.mark.parametrize("d", [1, 3, 4, 9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_kernel_is_top_of_all_pairs_on_any_number_of_threads(d, dtype):
+    """Dimensions beside multiples of four, planes beside multiples of a tile, blocks dealt to one thread and to two."""
+    n, k = 1100, 4
+    y = torch.randn(n, d, generator=seeded(d), dtype=dtype)
+    planes = Planes(y, torch.zeros(n, dtype=dtype)).at(torch.randn(n, generator=seeded(1), dtype=dtype))
+    a, b = (
+        torch.randn(9, 8, d, generator=seeded(2), dtype=dtype),
+        torch.randn(9, 16, d, generator=seeded(3), dtype=dtype),
+    )
+    threads, found = torch.get_num_threads(), []
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        found.append(planes.top_of_sums(a, b, k))
+    torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+    scores = planes.top((b[:, :, None] + a[:, None]).flatten(0, 2), k)[0]
+    assert torch.allclose(found[0][0], scores, rtol=1e-4, atol=1e-5)
+    assert all(len(set(row)) == k for row in found[0][1].tolist())
 
 
 def test_planes_stay_within_their_block():
@@ -141,7 +165,7 @@ def test_planes_stay_within_their_block():
     planes = Planes(torch.randn(3000, 2), torch.zeros(3000))
     with Largest() as largest:
         planes.top(torch.randn(3000, 2), 2)
-        planes.top_of_sums(torch.randn(8, 2), torch.randn(3000, 2), 2)
+        planes.top_of_sums(torch.randn(1, 8, 2), torch.randn(1, 3000, 2), 2)
     assert 3000 * 2 <= largest.numel <= BLOCK["cpu"] * 1.01
 
 

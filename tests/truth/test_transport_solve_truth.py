@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from brenier.measures import Discrete, Gaussian, UniformBall, UniformCube
 from brenier.transport import solve
+from brenier.transport.planes import Planes
 from brenier.transport.problem import SemiDiscrete
 
 
@@ -189,7 +190,7 @@ def test_chi2_is_unbiased_and_its_error_bar_is_calibrated(source, share):
     y = torch.zeros(2, source.dim, dtype=torch.float64)
     y[:, 0] = torch.tensor([-1.0, 1.0])
     problem = SemiDiscrete(source, Discrete(y, [share, 1 - share]), seeded())
-    problem.y = y  # its own coordinates are centred by the weights: these put the facet at 0
+    problem.y, problem.planes = y, Planes(y, torch.zeros(2).double())  # centred by the weights: these put the facet at 0
     checks = [
         problem.check(torch.zeros(2, dtype=torch.float64), 4096).chi2 for _ in range(50 if source.dim > 8 else 120)
     ]
@@ -208,6 +209,7 @@ def test_the_error_of_many_cells_is_unbiased():
     nu = (1 + 0.3 * (-1.0) ** torch.arange(40, dtype=torch.float64)) / 40
     problem = SemiDiscrete(UniformCube(1, -20.0, 20.0), Discrete(y, nu), seeded())
     problem.y, h = y - 19.5, -0.5 * (y[:, 0] - 19.5) ** 2 / problem.sampler.scale
+    problem.planes = Planes(problem.y, h)
     checks = [problem.check(h, 8192) for _ in range(100)]
     means, sems = torch.tensor([c.chi2 for c in checks], dtype=torch.float64).T
     truth = ((1 / 40 - nu).square() / nu).sum().item()

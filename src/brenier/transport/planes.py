@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-TILE = {"cpu": 1 << 17, "cuda": 1 << 26}  # numbers in a tile of sums: a core's share of the cache, or enough for a GPU
+from brenier.transport.kernel import highest_of_sums
+
 BLOCK = {"cpu": 1 << 23, "cuda": 1 << 28}  # numbers in a block of products
+THREADED = 1 << 22  # scores that are worth a second thread
 
 
 class Planes:
@@ -23,10 +29,16 @@ class Planes:
         self.groups = 1 << max(4, min(9, (n.bit_length() + 1) // 2))
         missing = -n % self.groups
         self.points = pad(points, (0, 0, 0, missing))
+        self.columns = pad(self.points.T, (0, 0, 0, -points.shape[1] % 4)).contiguous()  # what the kernel reads
         self.heights = pad(heights, (0, missing), value=float("-inf"))
         self.offsets = torch.arange(0, n + missing, self.groups, device=points.device)
-        self.tile = max(1, TILE.get(points.device.type, 1 << 24) // len(self.points))
         self.block = max(1, BLOCK.get(points.device.type, 1 << 26) // len(self.points))
+
+    def at(self, heights: Tensor) -> Planes:
+        """The planes of the same points at other heights, without laying out the points again."""
+        other = copy.copy(self)
+        other.heights = pad(heights, (0, len(self.points) - self.n), value=float("-inf"))
+        return other
 
     def top(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Values (m, k) and indices (m, k) of the k highest planes at x (m, d), highest first."""
@@ -42,28 +54,40 @@ class Planes:
         return torch.cat(values), torch.cat(indices)
 
     def top_of_sums(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The same at every a_j + b_l (row l J + j), with one product for a (J, d) and one for b (L, d).
+        """The same at every sum a_j + b_l of blocks a (B, J, d) and b (B, K, d), rows in the order of (block, l, j).
 
-        The scores of a sum are sums of scores: adding and taking maxima is all that grows with J L.
+        The scores of a sum are sums of scores: adding and taking maxima is all that grows with J K.
         """
-        if k > self.groups:
-            return self.top((b[:, None] + a).flatten(0, 1), k)
-        alpha = a @ self.points.T
-        tops = []
-        for rows in b.split(max(1, self.block // len(a))):
-            beta = torch.addmm(self.heights, rows, self.points.T)
-            sums = torch.empty_like(beta[: self.tile])
-            maxima = beta.new_empty(len(rows), len(a), self.groups)
-            for first in range(0, len(rows), self.tile):
-                tile, out = beta[first : first + self.tile], maxima[first : first + self.tile]
-                for j, alpha_j in enumerate(alpha):
-                    out[:, j] = self._maxima(torch.add(tile, alpha_j, out=sums[: len(tile)]))
-            candidates = self._candidates(maxima, k)
-            scores = beta[:, None].expand(-1, len(a), -1).gather(2, candidates)
-            scores += alpha[None].expand(len(rows), -1, -1).gather(2, candidates)
-            tops.append(_best(scores.flatten(0, 1), candidates.flatten(0, 1), k))
+        if a.device.type == "cpu":
+            return self._top_by_kernel(a, b, k)
+        tops = [self._top_of_block(alpha, beta, k) for alpha, beta in zip(a, b, strict=True)]
         values, indices = zip(*tops, strict=True)
         return torch.cat(values), torch.cat(indices)
+
+    def _top_by_kernel(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        shape = (len(b), b.shape[1], a.shape[1], k)
+        values, indices = self.points.new_empty(shape), torch.empty(shape, dtype=torch.long)
+        given = [self.columns.numpy(), self.heights.numpy()]
+        a, b = (pad(rows, (0, -rows.shape[2] % 4, 0, -rows.shape[1] % 4)).contiguous() for rows in (a, b))
+        work = [tensor.numpy() for tensor in (a, b, values, indices)]
+        threads = min(torch.get_num_threads(), len(a)) if values.numel() * self.n > THREADED else 1
+        if threads == 1:
+            highest_of_sums(*given, *work)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                parts = zip(*(np.array_split(array, threads) for array in work), strict=True)
+                list(pool.map(lambda part: highest_of_sums(*given, *part), parts))
+        return values.view(-1, k), indices.view(-1, k)
+
+    def _top_of_block(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        if k > self.groups:
+            return self.top((b[:, None] + a).flatten(0, 1), k)
+        alpha, beta = a @ self.points.T, torch.addmm(self.heights, b, self.points.T)
+        maxima = torch.stack([self._maxima(beta + alpha_j) for alpha_j in alpha], 1)
+        candidates = self._candidates(maxima, k)
+        scores = beta[:, None].expand(-1, len(a), -1).gather(2, candidates)
+        scores += alpha[None].expand(len(b), -1, -1).gather(2, candidates)
+        return _best(scores.flatten(0, 1), candidates.flatten(0, 1), k)
 
     def _maxima(self, scores: Tensor) -> Tensor:
         """Highest score of each group: (rows, n) to (rows, groups)."""

@@ -36,13 +36,11 @@ class Sampler:
         if m % self.BLOCK or self.source.dim < self.PAIRED_FROM or not hasattr(self.source, "halves"):
             x = self._own(self.source.sample(m, self.generator))
             return x, *planes.top(x, k)
-        parts = []
-        for _ in range(m // self.BLOCK):
-            a, b = self.source.halves(self.J, self.K, self.generator)
-            a, b = self._own(a), b.to(self.like) / self.scale
-            parts.append(((b[:, None] + a).flatten(0, 1), *planes.top_of_sums(a, b, k)))
-        x, values, indices = (torch.cat(part) for part in zip(*parts, strict=True))
-        return x, values, indices
+        halves = [self.source.halves(self.J, self.K, self.generator) for _ in range(m // self.BLOCK)]
+        a = torch.stack([self._own(left) for left, _ in halves])
+        b = torch.stack([right.to(self.like) / self.scale for _, right in halves])
+        x = (b[:, :, None] + a[:, None]).flatten(0, 2)
+        return x, *planes.top_of_sums(a, b, k)
 
     def _own(self, x: Tensor) -> Tensor:
         return (x.to(self.like) - self.mean.to(self.like)) / self.scale
@@ -71,6 +69,7 @@ class SemiDiscrete:
         self.y = ((wide - self.mean) / self.scale).to(points.dtype)
         self.nu = nu.to(points.dtype)
         self.sampler = Sampler(source, self.y, generator)
+        self.planes = Planes(self.y, torch.zeros_like(self.nu))
 
     @property
     def n(self) -> int:
@@ -99,7 +98,7 @@ class SemiDiscrete:
 
     def counts(self, h: Tensor, m: int) -> Tensor:
         """How many of m fresh samples fall into each cell, (n,): all that a step needs."""
-        _, _, cells = self.sampler.top(Planes(self.y, h), m, 1)
+        _, _, cells = self.sampler.top(self.planes.at(h), m, 1)
         return torch.bincount(cells[:, 0], minlength=self.n).to(self.y)
 
     def check(self, h: Tensor, m: int, deadline: float = math.inf) -> Check:
@@ -109,7 +108,7 @@ class SemiDiscrete:
         the counts of block b: unbiased, though samples of one block may be correlated. Its standard error is the
         jackknife's over blocks.
         """
-        planes, rounds = Planes(self.y, h), -(-m // (self.BLOCKS * self.CHUNK))
+        planes, rounds = self.planes.at(h), -(-m // (self.BLOCKS * self.CHUNK))
         size = Sampler.BLOCK * -(-m // (self.BLOCKS * rounds * Sampler.BLOCK))
         counts, costs, done = torch.zeros(()), torch.zeros(()), 0
         while done < rounds:  # a round adds one chunk to every block; only the first may stop early, after 4 blocks

@@ -21,7 +21,7 @@ from brenier.transport.problem import Check, SemiDiscrete
 from brenier.transport.stochastic import AveragedAdam
 
 BATCH = 512  # samples a step
-FIRST = 3.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
+FIRST = 4.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
 RATE = 0.03  # of the first steps, in the targets' standard deviation
 LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
 
