@@ -86,7 +86,7 @@ def _has_test_split(data: str) -> bool:
 def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     """Seconds and bytes that a fit and its report will take, from a few steps of chart and transport, timed here.
 
-    Counted are all epochs of the chart, 6 n / tol² draws of the transport (one pass has 4, two have 12), its checks,
+    Counted are all epochs of the chart, 7 n / tol² draws of the transport (one pass has 5, two have 15), its checks,
     the cells, the singular set, and the four samplers that the report compares.
     """
     shape, n = train.layout.network_shape, len(train)
@@ -111,8 +111,8 @@ def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     checks = [entry for entry in few.history if "chi2" in entry]
     drawn = sum(entry["checked_on"] for entry in checks[1:]) + few.samples
     draw = (checks[-1]["seconds"] - checks[0]["seconds"]) / drawn
-    draws = min(6 * max(n / model.tol**2, 16_384), model.max_samples or math.inf)
-    draws += 4 * max(28 * math.sqrt(n) / model.tol**2, 8192) + 2 * max(32 * n, 1 << 17)
+    draws = min(7 * max(n / model.tol**2, 16_384), model.max_samples or math.inf)
+    draws += 4 * max(56 * math.sqrt(n) / model.tol**2, 8192) + 2 * max(32 * n, 1 << 17)
 
     judged = min(len(test), report.AT_MOST)
     seconds = epoch * epochs * n / len(some) + draw * draws + 15 + 0.01 * judged

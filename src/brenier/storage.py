@@ -123,7 +123,7 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "masses": extension.masses,
         "centroids": extension.centroids,
         "radii": extension.radii,
-        "whiten": extension.whiten,
+        "spread": extension.spread,
         "near": extension.local.near,
         **({} if labels is None else {"labels": torch.from_numpy(labels)}),
         **{f"chart.{name}": value for name, value in model.chart_.state_dict().items()},
@@ -166,7 +166,7 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
         singular=model.singular_,
         centroids=t["centroids"],
         radii=t["radii"],
-        whiten=t["whiten"],
+        spread=t["spread"],
         local=transport.LocalGaussians(t["codes"], t["near"], {}),
         **config["extension"],
     )

@@ -11,6 +11,7 @@ import torch
 from brenier import data
 from brenier.measures import Discrete, Gaussian, UniformCube
 from brenier.transport import BrenierPotential, cells, extend, singular_set, solve
+from brenier.transport.local import NEW, choose, local_gaussians, novelty
 
 SETS = {"ring": (data.ring, 400), "grid": (data.grid, 1000), "spiral": (data.spiral, 3000)}
 KINDS = ["local", "barycentric"]
@@ -288,9 +289,14 @@ def test_few_targets_extend(n, kind):
         assert torch.allclose(codes, y.expand(50, 3))
 
 
-def test_the_chosen_strength_is_among_those_tried():
-    t = smooth("local")[1]
-    given = extend(t.u, Gaussian(2), judges=torch.arange(0, 400, 7), generator=seeded())
-    for one in (t, given):
-        assert any(one.strength == strength for _, strength in one.local.scores)
-        assert all(np.isfinite(list(one.local.scores.values())))
+def test_the_strength_is_the_least_that_makes_new_points_and_the_size_the_likeliest():
+    y, every = noise(2000), torch.ones(2000, dtype=torch.bool)
+    modes, judges = torch.zeros(2000, dtype=torch.long), torch.arange(0, 2000, 10)
+    local, strength = choose(y, modes, every, None, judges)
+    assert [size for size, _ in local.scores] == [16, 32, 64]  # 128 are more than a twentieth of the targets
+    assert (local.near.shape[1], strength) == max(local.scores, key=local.scores.get)
+    kept = torch.ones(2000, dtype=torch.bool).index_fill(0, judges, False)
+    for size, least in local.scores:
+        draft = local_gaussians(y[kept], modes[kept], every[kept], size)
+        weaker, enough = novelty(draft, y[judges], (least - 0.05, least))
+        assert weaker < NEW <= enough

@@ -113,12 +113,14 @@ def test_a_coarser_potential_lies_below():
 def test_top_is_brute_force(n, k, dtype):
     k, y, x = min(k, n), torch.randn(n, 3, generator=seeded(n), dtype=dtype), noise(37, 3, dtype)
     h = torch.randn(n, generator=seeded(k), dtype=dtype)
-    values, indices = Planes(y, h).top(x, k)
     scores = torch.addmm(h, x, y.T)
-    assert values.shape == indices.shape == (37, k)
-    assert torch.allclose(values, scores.topk(k).values, rtol=1e-5, atol=1e-5)
-    assert torch.allclose(scores.gather(1, indices), values, rtol=1e-5, atol=1e-5)
-    assert all(len(set(row)) == k for row in indices.tolist())
+    planes = Planes(y, h)
+    for top in (planes.top, planes._top_by_products):  # on a CPU, and elsewhere
+        values, indices = top(x, k)
+        assert values.shape == indices.shape == (37, k)
+        assert torch.allclose(values, scores.topk(k).values, rtol=1e-5, atol=1e-5)
+        assert torch.allclose(scores.gather(1, indices), values, rtol=1e-5, atol=1e-5)
+        assert all(len(set(row)) == k for row in indices.tolist())
 
 
 @pytest.mark.parametrize("n", [1, 16, 100, 3000])
@@ -165,6 +167,7 @@ def test_planes_stay_within_their_block():
     planes = Planes(torch.randn(3000, 2), torch.zeros(3000))
     with Largest() as largest:
         planes.top(torch.randn(3000, 2), 2)
+        planes._top_by_products(torch.randn(3000, 2), 2)
         planes.top_of_sums(torch.randn(1, 8, 2), torch.randn(1, 3000, 2), 2)
     assert 3000 * 2 <= largest.numel <= BLOCK["cpu"] * 1.01
 

@@ -190,7 +190,8 @@ def test_chi2_is_unbiased_and_its_error_bar_is_calibrated(source, share):
     y = torch.zeros(2, source.dim, dtype=torch.float64)
     y[:, 0] = torch.tensor([-1.0, 1.0])
     problem = SemiDiscrete(source, Discrete(y, [share, 1 - share]), seeded())
-    problem.y, problem.planes = y, Planes(y, torch.zeros(2).double())  # centred by the weights: these put the facet at 0
+    # its own coordinates are centred by the weights: these put the facet at 0
+    problem.y, problem.planes = y, Planes(y, torch.zeros(2).double())
     checks = [
         problem.check(torch.zeros(2, dtype=torch.float64), 4096).chi2 for _ in range(50 if source.dim > 8 else 120)
     ]

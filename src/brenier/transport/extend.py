@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,16 +15,17 @@ from brenier.transport.singular import BAND, SingularSet, crossing, interpolatio
 
 KINDS = ("local", "barycentric")
 CHUNK = 256  # rows evaluated together
+BATCHES = 4  # of 2,048 fresh samples that tell the shape of cells
 
 
 @dataclass(frozen=True, eq=False)
 class Extension:
     """T: noise (m, d) -> (codes (m, d), accepted (m,)), a function of the noise alone.
 
-    kind "local": inside cell i, T_i(x) = m_i + √(1 − s²)(y_i − m_i) + s L_i ξ_i(x), with m_i and L_i L_iᵀ the mean and
-    covariance of y_i and its nearest targets of the same mode and ξ_i(x) the whitened place of x in its cell, in units
-    of the cell's radius: mean 0 and covariance I, so that the first two moments of the targets stay. Its length is at
-    most √d + 1.5, as it is for nearly all samples of a Gaussian: no code is taken far out along an endless cell.
+    kind "local": inside cell i, T_i(x) = m_i + √(1 − s²) (y_i − m_i) + s H_i (x − c_i)/r_i, with m_i the mean of y_i
+    and its nearest targets of the same mode, c_i and r_i centroid and radius of the cell, and H_i symmetric, positive:
+    along the j-th principal axis of these targets it takes the standard deviation that noise has there inside its cell,
+    spread_j, to theirs. So the first two moments of the targets stay, and T_i is a gradient, as grad u is.
     kind "barycentric": T_i(x) = y_i, and y_i itself at the centroid of its cell.
 
     Near facets T blends the T_j of the cells that meet there with continuous weights. Where that would join two targets
@@ -38,7 +38,7 @@ class Extension:
     singular: SingularSet
     centroids: Tensor
     radii: Tensor
-    whiten: Tensor
+    spread: Tensor
     local: LocalGaussians
     strength: float
     band: float
@@ -76,16 +76,11 @@ class Extension:
         cell = indices[row, place]
         moved = self.u.points[cell].double()
         if self.kind == "local" and self.strength > 0:
-            moved = self.local.draw(cell, self._place(x[row].double(), cell), self.strength)
+            away = (x[row].double() - self.centroids[cell]) / self.radii[cell, None]
+            moved = self.local.draw(cell, away, self.spread, self.strength)
         codes = torch.zeros(len(x), self.u.dim, dtype=torch.float64, device=x.device)
         codes.index_add_(0, row, weights[row, place, None] * moved)
         return codes.to(self.u.points), accepted
-
-    def _place(self, x: Tensor, cell: Tensor) -> Tensor:
-        """ξ (p, d), the whitened place of x (p, d) in its cell (p,)."""
-        place = (x - self.centroids[cell]) / self.radii[cell, None] @ self.whiten
-        longest = math.sqrt(self.u.dim) + 1.5
-        return place * (longest / place.norm(dim=1, keepdim=True)).clamp(max=1)
 
 
 def extend(
@@ -104,8 +99,8 @@ def extend(
         u: a solved potential.
         source: the measure it carries.
         kind: "local" or "barycentric", see `Extension`.
-        strength: s from 0 (targets only) to 1; by default chosen, as is the number of neighbours, so that targets which
-            were set aside are most likely under the codes drawn and the codes are at least 0.9 times as new as they.
+        strength: s from 0 (targets only) to 1; by default the least whose local Gaussians give points 0.85 times as
+            new as targets that were set aside. The number of neighbours is the one under which those are most likely.
         judges: indices of the targets to set aside while choosing; by default a tenth of them.
         found, singular: cells and singular set where they are known already.
         generator: where the randomness comes from.
@@ -135,7 +130,7 @@ def extend(
     local = LocalGaussians(u.points, torch.zeros(len(u.points), 0, dtype=torch.long), {})
     if kind == "local":
         local, strength = choose(u.points, singular.modes, found.masses > 0, strength, judges)
-    centroids = _shrunk_centroids(u, source, found, generator)
+    centroids = _shrunk_centroids(u, source, found, local, generator)
     radii = _shrunk_radii(found)
     return Extension(
         u=u,
@@ -144,28 +139,37 @@ def extend(
         singular=singular,
         centroids=centroids,
         radii=radii,
-        whiten=_whitening(u, source, centroids, radii, generator),
+        spread=_spread(u, source, centroids, radii, local, generator),
         local=local,
         strength=1.0 if strength is None else strength,
         band=BAND,
     )
 
 
-def _shrunk_centroids(u: BrenierPotential, source: Source, found: Cells, generator: torch.Generator | None) -> Tensor:
+def _shrunk_centroids(
+    u: BrenierPotential, source: Source, found: Cells, local: LocalGaussians, generator: torch.Generator | None
+) -> Tensor:
     """Centroids (n, d) pulled to their regression on the targets, the more the fewer samples a cell has.
 
-    Empirical Bayes: with N_i samples, their variance v (at most the source's) and the variance t of the true centroids
-    around the regression, a share N_i t / (N_i t + v) of the distance to the regression is kept.
+    Empirical Bayes: with N_i samples, their variance v inside cells and the variance t of the true centroids around the
+    regression, a share N_i t / (N_i t + v) of the distance to the regression is kept. The regression knows the place of
+    a target among its neighbours, y_i − m_i: an error of c_i that goes with it would widen the codes.
     """
     seen = found.masses > 0
     y = (u.points - u.centre).double()
-    design = torch.cat([y, torch.ones_like(y[:, :1])], 1)
+    design = [y, torch.ones_like(y[:, :1])]
+    if local.near.shape[1]:
+        every = torch.arange(len(y), device=y.device)
+        design.append(torch.cat([u.points[i].double() - local.deviations(i)[0] for i in every.split(local.chunk)]))
+    x = torch.cat(design, 1)
     count = found.masses[seen].double() * found.samples
     c = found.centroids[seen].double()
     root = count.sqrt()[:, None]
-    prior = design @ torch.linalg.lstsq(design[seen] * root, c * root).solution
+    prior = x @ torch.linalg.lstsq(x[seen] * root, c * root).solution
     away = c - prior[seen]
-    within = moments(source, generator)[1].trace().item()
+    repeated = (count - 1).clamp(min=0).sum()
+    inside = (count * found.radii[seen].double().square()).sum() / repeated
+    within = inside.item() if repeated > 0 else moments(source, generator)[1].trace().item()
     spread = ((count[:, None] * away.square()).sum() / count.sum() - within * len(c) / count.sum()).clamp(min=0)
     keep = count * spread / (count * spread + within)
     centroids = prior.clone()
@@ -182,16 +186,26 @@ def _shrunk_radii(found: Cells) -> Tensor:
     return ((count * squares + 8 * common) / (count + 8)).sqrt()
 
 
-def _whitening(
-    u: BrenierPotential, source: Source, centroids: Tensor, radii: Tensor, generator: torch.Generator | None
+def _spread(
+    u: BrenierPotential,
+    source: Source,
+    centroids: Tensor,
+    radii: Tensor,
+    local: LocalGaussians,
+    generator: torch.Generator | None,
 ) -> Tensor:
-    """W (d, d) with Cov((x − c(x))/r(x) W) = I on fresh samples, c(x) and r(x) centroid and radius of the cell of x."""
-    view = NoiseView(u, source, generator)
-    away = []
-    for _ in range(16):
+    """Standard deviation (r + 1,) of (x − c(x))/r(x) along the principal axes of its target's C_i, and across them.
+
+    Cells are wide where targets are thin and thin where they are wide, as the Hessian of u has it. On fresh samples.
+    """
+    if not local.near.shape[1]:
+        return centroids.new_ones(1)
+    view, squares = NoiseView(u, source, generator), centroids.new_zeros(local.rank + 1)
+    for _ in range(BATCHES):
         x, _, indices = view.top(2048, 1)
         cell = view.first[indices[:, 0]]
-        away.append((view.back(x) - centroids[cell]) / radii[cell, None])
-    rows = torch.cat(away)
-    values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
-    return (vectors * values.clamp(min=values.amax() * 1e-12).rsqrt()) @ vectors.T
+        along, across = local.along(cell, (view.back(x) - centroids[cell]) / radii[cell, None])
+        squares += torch.cat([along.square().sum(0), across.square().sum()[None]])
+    squares[-1] /= max(1, u.dim - local.rank)
+    deviation = (squares / (2048 * BATCHES)).sqrt()
+    return torch.where(deviation > 1e-6 * deviation.amax(), deviation, 1.0)

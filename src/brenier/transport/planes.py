@@ -13,14 +13,17 @@ from torch.nn.functional import pad
 from brenier.transport.kernel import highest_of_sums
 
 BLOCK = {"cpu": 1 << 23, "cuda": 1 << 28}  # numbers in a block of products
+ROWS = 32  # places that the kernel takes together where they are no sums
+PRODUCTS = 128  # dimensions from which a library's product is faster than the kernel's own
 THREADED = 1 << 22  # scores that are worth a second thread
 
 
 class Planes:
     """The k highest of n planes at m places, in memory O(n d + block).
 
-    A maximum vectorises, an argmax does not: the planes are dealt into `groups` groups, the k groups with the highest
-    maxima hold the k highest planes, and only those are searched.
+    On a CPU by the compiled kernel; elsewhere, and in many dimensions, by a library's products: a maximum vectorises,
+    an argmax does not, so the planes are dealt into `groups` groups, the k groups with the highest maxima hold the k
+    highest planes, and only those are searched.
     """
 
     def __init__(self, points: Tensor, heights: Tensor) -> None:
@@ -42,6 +45,14 @@ class Planes:
 
     def top(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Values (m, k) and indices (m, k) of the k highest planes at x (m, d), highest first."""
+        m, d = x.shape
+        if self._compiled and d <= PRODUCTS:
+            b = pad(x, (0, 0, 0, -m % ROWS)).view(-1, ROWS, d)
+            values, indices = self._top_by_kernel(b.new_zeros(len(b), 1, d), b, k)
+            return values[:m], indices[:m]
+        return self._top_by_products(x, k)
+
+    def _top_by_products(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         tops = []
         for rows in x.split(self.block):
             scores = torch.addmm(self.heights, rows, self.points.T)
@@ -58,11 +69,15 @@ class Planes:
 
         The scores of a sum are sums of scores: adding and taking maxima is all that grows with J K.
         """
-        if a.device.type == "cpu":
+        if self._compiled:
             return self._top_by_kernel(a, b, k)
         tops = [self._top_of_block(alpha, beta, k) for alpha, beta in zip(a, b, strict=True)]
         values, indices = zip(*tops, strict=True)
         return torch.cat(values), torch.cat(indices)
+
+    @property
+    def _compiled(self) -> bool:
+        return self.points.device.type == "cpu"
 
     def _top_by_kernel(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
         shape = (len(b), b.shape[1], a.shape[1], k)
@@ -81,7 +96,7 @@ class Planes:
 
     def _top_of_block(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if k > self.groups:
-            return self.top((b[:, None] + a).flatten(0, 1), k)
+            return self._top_by_products((b[:, None] + a).flatten(0, 1), k)
         alpha, beta = a @ self.points.T, torch.addmm(self.heights, b, self.points.T)
         maxima = torch.stack([self._maxima(beta + alpha_j) for alpha_j in alpha], 1)
         candidates = self._candidates(maxima, k)

@@ -21,7 +21,7 @@ from brenier.transport.problem import Check, SemiDiscrete
 from brenier.transport.stochastic import AveragedAdam
 
 BATCH = 512  # samples a step
-FIRST = 4.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
+FIRST = 5.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
 RATE = 0.03  # of the first steps, in the targets' standard deviation
 LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
 
@@ -180,7 +180,7 @@ class _Loop:
 
     def check(self, h: Tensor) -> Check:
         """The error on fresh samples, enough of them that two standard errors are a tenth of tol²."""
-        m = int(28 * math.sqrt(self.problem.n) / self.tol**2)
+        m = int(56 * math.sqrt(self.problem.n) / self.tol**2)
         check = self.problem.check(h, max(m, 8192), self.deadline)
         seconds = time.perf_counter() - self.began
         record = {"samples": self.samples, "checked_on": check.samples, "seconds": seconds}
