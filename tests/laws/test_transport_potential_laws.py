@@ -162,6 +162,25 @@ def test_the_kernel_is_top_of_all_pairs_on_any_number_of_threads(d, dtype):
     assert all(len(set(row)) == k for row in found[0][1].tolist())
 
 
+@pytest.mark.parametrize("d", [2, 9])
+def test_autograd_of_u_is_the_map(d):
+    """u is differentiable in x, points and heights, though the kernel of the search isn't."""
+    y, h = torch.randn(300, d, generator=seeded(1), requires_grad=True), torch.zeros(300, requires_grad=True)
+    x = torch.randn(20, d, generator=seeded(2), requires_grad=True)
+    u = BrenierPotential(y, h)
+    by_x, by_h = torch.autograd.grad(u(x).sum(), (x, h))
+    cells = u.cell(x.detach())
+    assert torch.allclose(by_x, y[cells], atol=1e-6)
+    assert torch.equal(by_h, cells.bincount(minlength=300).float())
+
+
+def test_half_precision_points_are_searched_too():
+    y, x = torch.randn(300, 9, generator=seeded(1)).bfloat16(), torch.randn(20, 9, generator=seeded(2)).bfloat16()
+    cells = BrenierPotential(y, torch.zeros(300).bfloat16()).cell(x)
+    scores = x.float() @ y.float().T
+    assert (scores.gather(1, cells[:, None])[:, 0] >= scores.amax(1) - 0.1).all()
+
+
 def test_planes_stay_within_their_block():
     """3,000 × 3,000 scores are 9 million numbers; no tensor is larger than a block of them."""
     planes = Planes(torch.randn(3000, 2), torch.zeros(3000))

@@ -151,6 +151,18 @@ def test_x_must_fit_the_potential(shape):
             f(torch.zeros(shape))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("d", [2, 9])
+def test_x_must_be_finite(value, d):
+    y = torch.randn(40, d, generator=seeded())
+    u = BrenierPotential(y, -0.5 * y.square().sum(1))
+    x = torch.zeros(5, d)
+    x[3, 1] = value
+    for f in (u, u.cell, u.gradient, extend(u, Gaussian(d), generator=seeded())):
+        with says(ValueError, "x must be finite", "row 3"):
+            f(x)
+
+
 @pytest.mark.parametrize(("y", "h"), [((3,), (3,)), ((3, 2), (2,)), ((3, 2), (3, 1)), ((2, 3, 2), (2,))])
 def test_a_potential_needs_a_height_per_point(y, h):
     with says(ValueError, "points (n, d) and heights (n,)", str(y), str(h)):

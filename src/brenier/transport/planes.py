@@ -21,9 +21,9 @@ THREADED = 1 << 22  # scores that are worth a second thread
 class Planes:
     """The k highest of n planes at m places, in memory O(n d + block).
 
-    On a CPU by the compiled kernel; elsewhere, and in many dimensions, by a library's products: a maximum vectorises,
-    an argmax does not, so the planes are dealt into `groups` groups, the k groups with the highest maxima hold the k
-    highest planes, and only those are searched.
+    On a CPU by the compiled kernel. Elsewhere, for gradients, and at places in many dimensions that are no sums, by a
+    library's products: a maximum vectorises, an argmax does not, so the planes are dealt into `groups` groups, the k
+    groups with the highest maxima hold the k highest planes, and only those are searched.
     """
 
     def __init__(self, points: Tensor, heights: Tensor) -> None:
@@ -32,8 +32,9 @@ class Planes:
         self.groups = 1 << max(4, min(9, (n.bit_length() + 1) // 2))
         missing = -n % self.groups
         self.points = pad(points, (0, 0, 0, missing))
-        self.columns = pad(self.points.T, (0, 0, 0, -points.shape[1] % 4)).contiguous()  # what the kernel reads
         self.heights = pad(heights, (0, missing), value=float("-inf"))
+        if self._compiles():
+            self.columns = pad(self.points.T, (0, 0, 0, -points.shape[1] % 4)).contiguous()
         self.offsets = torch.arange(0, n + missing, self.groups, device=points.device)
         self.block = max(1, BLOCK.get(points.device.type, 1 << 26) // len(self.points))
 
@@ -46,7 +47,7 @@ class Planes:
     def top(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Values (m, k) and indices (m, k) of the k highest planes at x (m, d), highest first."""
         m, d = x.shape
-        if self._compiled and d <= PRODUCTS:
+        if d <= PRODUCTS and self._compiles(x):
             b = pad(x, (0, 0, 0, -m % ROWS)).view(-1, ROWS, d)
             values, indices = self._top_by_kernel(b.new_zeros(len(b), 1, d), b, k)
             return values[:m], indices[:m]
@@ -69,19 +70,21 @@ class Planes:
 
         The scores of a sum are sums of scores: adding and taking maxima is all that grows with J K.
         """
-        if self._compiled:
+        if self._compiles(a, b):
             return self._top_by_kernel(a, b, k)
         tops = [self._top_of_block(alpha, beta, k) for alpha, beta in zip(a, b, strict=True)]
         values, indices = zip(*tops, strict=True)
         return torch.cat(values), torch.cat(indices)
 
-    @property
-    def _compiled(self) -> bool:
-        return self.points.device.type == "cpu"
+    def _compiles(self, *places: Tensor) -> bool:
+        """Whether the kernel can do it: on a CPU, in a type that it knows, where no gradient is asked for."""
+        tensors = (self.points, self.heights, *places)
+        known = self.points.dtype in (torch.float32, torch.float64)
+        return known and self.points.device.type == "cpu" and not any(t.requires_grad for t in tensors)
 
     def _top_by_kernel(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
         shape = (len(b), b.shape[1], a.shape[1], k)
-        values, indices = self.points.new_empty(shape), torch.empty(shape, dtype=torch.long)
+        values, indices = self.points.new_empty(shape), torch.zeros(shape, dtype=torch.long)
         given = [self.columns.numpy(), self.heights.numpy()]
         a, b = (pad(rows, (0, -rows.shape[2] % 4, 0, -rows.shape[1] % 4)).contiguous() for rows in (a, b))
         work = [tensor.numpy() for tensor in (a, b, values, indices)]

@@ -64,6 +64,9 @@ class BrenierPotential:
         tensor = torch.as_tensor(x).to(self.points)
         if tensor.ndim != 2 or tensor.shape[1] != self.dim:
             raise ValueError(f"x must have shape (m, {self.dim}), got {tuple(tensor.shape)}")
+        finite = tensor.isfinite().all(1)
+        if not finite.all():
+            raise ValueError(f"x must be finite, got NaN or Inf in row {int(finite.int().argmin())}")
         return tensor
 
     def __call__(self, x: Array) -> Array:
