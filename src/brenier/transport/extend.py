@@ -165,7 +165,9 @@ def _shrunk_centroids(
     count = found.masses[seen].double() * found.samples
     c = found.centroids[seen].double()
     root = count.sqrt()[:, None]
-    prior = x @ torch.linalg.lstsq(x[seen] * root, c * root).solution
+    # by singular values, on the CPU: the driver that is the same bit for bit from call to call, at any rank
+    slopes = torch.linalg.lstsq((x[seen] * root).cpu(), (c * root).cpu(), driver="gelsd").solution
+    prior = x @ slopes.to(x)
     away = c - prior[seen]
     repeated = (count - 1).clamp(min=0).sum()
     inside = (count * found.radii[seen].double().square()).sum() / repeated
