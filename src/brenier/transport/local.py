@@ -78,9 +78,8 @@ class LocalGaussians:
         """Coordinates (p, r) of `away` (p, d) along the principal axes of C_i, and its length across them (p,)."""
         parts = []
         for some, rows in zip(i.split(self.chunk), away.split(self.chunk), strict=True):
-            axes = self.axes(some)[1]
-            a = (axes @ rows[:, :, None])[:, :, 0]
-            parts.append((a, (rows - (axes.mT @ a[:, :, None])[:, :, 0]).norm(dim=1)))
+            a, rest = _split(self.axes(some)[1], rows)
+            parts.append((a, rest.norm(dim=1)))
         coordinates, lengths = (torch.cat(part) for part in zip(*parts, strict=True))
         return coordinates, lengths
 
@@ -94,14 +93,19 @@ class LocalGaussians:
         longest, drawn = math.sqrt(self.points.shape[1]) + 1.5, []
         for some, rows in zip(i.split(self.chunk), away.split(self.chunk), strict=True):
             mean, axes, sizes, across = self.axes(some)
-            a = (axes @ rows[:, :, None])[:, :, 0]
-            rest = (rows - (axes.mT @ a[:, :, None])[:, :, 0]) / spread[-1]
-            a = a / spread[:-1]
+            a, rest = _split(axes, rows)
+            a, rest = a / spread[:-1], rest / spread[-1]
             length = (a.square().sum(1, keepdim=True) + rest.square().sum(1, keepdim=True)).sqrt()
             moved = (axes.mT @ (sizes * a)[:, :, None])[:, :, 0] + across * rest
             pulled = math.sqrt(1 - strength**2) * (self.points[some].double() - mean)
             drawn.append(mean + pulled + strength * moved * (longest / length).clamp(max=1))
         return torch.cat(drawn)
+
+
+def _split(axes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates (p, r) of rows (p, d) along orthonormal axes (p, r, d), and the part (p, d) of them across."""
+    a = (axes @ rows[:, :, None])[:, :, 0]
+    return a, rows - (axes.mT @ a[:, :, None])[:, :, 0]
 
 
 def local_gaussians(points: Tensor, modes: Tensor, alive: Tensor, size: int) -> LocalGaussians:
