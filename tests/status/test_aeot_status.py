@@ -113,7 +113,7 @@ def test_a_damaged_folder_is_refused_by_name(model, tmp_path):
 
     with pytest.raises(FileNotFoundError, match="nowhere is missing"):
         brenier.load(tmp_path / "nowhere")
-    config.write_text(record.replace('"band": 0.2', '"band": 0.9'))
+    config.write_text(record.replace('"band": 0.1', '"band": 0.9'))
     with pytest.raises(ValueError, match=r"config\.json was changed"):
         brenier.load(folder)
     config.write_text(record[: len(record) // 2])

@@ -99,7 +99,7 @@ def extend(
         u: a solved potential.
         source: the measure it carries.
         kind: "local" or "barycentric", see `Extension`.
-        strength: s from 0 (targets only) to 1; by default the least whose local Gaussians give points 0.85 times as
+        strength: s from 0 (targets only) to 1; by default the least whose local Gaussians give points 0.9 times as
             new as targets that were set aside. The number of neighbours is the one under which those are most likely.
         judges: indices of the targets to set aside while choosing; by default a tenth of them.
         found, singular: cells and singular set where they are known already.

@@ -13,7 +13,7 @@ from brenier.transport.neighbours import nearest
 SIZES = (16, 32, 64, 128)  # how many targets make a local Gaussian, to choose from
 SHARE = 20  # beyond a twentieth of all targets nothing is local: only the least size is larger
 STRENGTHS = tuple(round(0.05 * i, 2) for i in range(4, 21))  # 0.2 to 1
-NEW = 0.85  # how new drawn points have to be, against held-out ones; the cells' blends make codes newer still
+NEW = 0.9  # how new drawn points have to be, against held-out ones; the cells' blends make codes newer still
 RIDGE = 1e-2  # the share of a local covariance that is made round, so that flat neighbourhoods have a density
 HELD_OUT = 512  # held-out points that judge
 MIXTURE = 64  # the nearest components that a held-out point hears

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from brenier.measures import Discrete, Source, moments
 from brenier.solution import Estimate
+from brenier.transport.hierarchy import bisect
 from brenier.transport.planes import Planes
 
 
@@ -54,6 +55,7 @@ class SemiDiscrete:
     """
 
     BLOCKS, CHUNK = 32, 1 << 14
+    FEWEST = 10  # targets in a group
 
     def __init__(self, source: Source, target: Discrete, generator: torch.Generator | None) -> None:
         points, weights = target.points, target.weights.double()
@@ -70,6 +72,8 @@ class SemiDiscrete:
         self.nu = nu.to(points.dtype)
         self.sampler = Sampler(source, self.y, generator)
         self.planes = Planes(self.y, torch.zeros_like(self.nu))
+        self.levels = max(0, int(math.log2(self.n / self.FEWEST)) // 3)  # of groups: 8, 64, 512, ...
+        self.groups = bisect(self.y, 3 * self.levels)
 
     @property
     def n(self) -> int:

@@ -19,7 +19,7 @@ from brenier.transport.potential import BrenierPotential
 NEIGHBOURHOOD = 12  # targets that make a neighbourhood, where so many are near
 SPACING = 5  # the local spacing is the distance to the fifth nearest target; no smaller group makes a mode
 SLACK = 1.25  # a jump is singular when it is longer than 99 % of the distances inside neighbourhoods by this factor
-BAND = 0.2  # the share of a cell, from facet to vertex level, in which the extension interpolates
+BAND = 0.1  # the share of a cell, from facet to vertex level, in which the extension interpolates
 
 
 @dataclass(frozen=True, eq=False)

@@ -145,8 +145,7 @@ class _Loop:
         end = 1e-3 * self.problem.spacing()
         best, least = h, self.check(h)
         check = least
-        # a start that is nearly there needs no long steps
-        size, rate = FIRST * self.unit, RATE * min(1.0, math.sqrt(max(check.chi2.mean, 0.01)))
+        size, rate = FIRST * self.unit, RATE
         while True:
             if check.within(self.tol):
                 check = self.check(h)  # a lucky set must not decide: another fresh one has to agree
@@ -167,10 +166,11 @@ class _Loop:
     def descend(self, h: Tensor, rate: float, end: Tensor, samples: int) -> Tensor:
         """One pass over fresh samples."""
         problem, batch = self.problem, min(BATCH, samples)
-        method = AveragedAdam(h, rate, end.clamp(max=rate), samples // batch)
+        end, steps = end.clamp(max=rate), samples // batch
+        method = AveragedAdam(h, problem.nu, rate, end, steps, problem.groups, problem.levels)
         task = self.bar.add_task(f"transport, pass of {samples:,.0f} samples", total=method.steps) if self.bar else None
         for _ in range(method.steps):
-            method.step(problem.counts(method.h, batch), batch, problem.nu)
+            method.step(problem.counts(method.h, batch), batch)
             self.samples += batch
             if self.bar is not None and task is not None:
                 self.bar.advance(task)

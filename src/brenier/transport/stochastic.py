@@ -1,4 +1,4 @@
-"""The stochastic method: fresh samples every step, a falling rate, the average of the last steps."""
+"""The stochastic method: fresh samples every step, a falling rate at every scale, the average of the last steps."""
 
 from __future__ import annotations
 
@@ -9,34 +9,71 @@ from torch import Tensor
 class AveragedAdam:
     """Adam on dE/dh = mu(W) − nu, its rate falling geometrically from `rate` to `end` (n,) over `steps` steps.
 
-    A geometric fall gives every scale of the heights the same number of steps: whole clusters first, single cells
-    last, where `end` is the targets' local spacing. The answer is the average over the last half of the steps, which
-    takes the noise of single steps out. Sources: Kingma and Ba 2015; Polyak and Juditsky 1992.
+    A geometric fall gives every scale of the heights the same number of steps, down to `end`, the targets' local
+    spacing. The answer is the average over the last half of the steps, which takes the noise of single steps out.
+
+    One sample tells little of a cell and much of a group of cells. Beside the heights of single targets, each of the
+    `groups`, labels (n,) from 0 to 8^p − 1, and each eight groups in a row, and so on upwards, has a height of its own
+    that answers to the group's mass and comes to rest before the averaging; h is the sum. So the masses of clusters
+    settle in few steps at every n. Sources: Kingma and Ba 2015; Polyak and Juditsky 1992.
     """
 
-    BETA1, BETA2 = 0.9, 0.99
+    FAN = 8
 
-    def __init__(self, heights: Tensor, rate: float, end: Tensor, steps: int) -> None:
-        self.h = heights.clone()
-        self.rate, self.fall = rate, torch.log(end / rate)
+    def __init__(
+        self, heights: Tensor, nu: Tensor, rate: float, end: Tensor, steps: int, groups: Tensor, levels: int
+    ) -> None:
+        self.h, self.mean = heights.clone(), torch.zeros_like(heights)
         self.steps, self.t, self.averaged = steps, 0, 0
-        self.first, self.second = torch.zeros_like(heights), torch.zeros_like(heights)
-        self.mean = torch.zeros_like(heights)
+        self.groups, self.fine = groups, _Adam(nu, rate, end)
+        self.coarse = [_Adam(sums, rate, end.mean()) for sums in self._sums(nu, levels)]
 
-    def step(self, counts: Tensor, m: int, nu: Tensor) -> None:
+    def step(self, counts: Tensor, m: int) -> None:
         """One step from the counts (n,) of m samples."""
         self.t += 1
-        gradient = counts / m - nu
-        self.first.lerp_(gradient, 1 - self.BETA1)
-        self.second.lerp_(gradient.square(), 1 - self.BETA2)
-        rate = self.rate * torch.exp(self.fall * (self.t / self.steps))
-        size = (self.second / (1 - self.BETA2**self.t)).sqrt_().clamp_(min=torch.finfo(nu.dtype).tiny)
-        self.h -= rate / (1 - self.BETA1**self.t) * self.first / size
-        if 2 * self.t > self.steps:
+        progress = self.t / self.steps
+        self.h -= self.fine.move(counts, m, progress)
+        if progress > 0.5:
             self.averaged += 1
             self.mean += (self.h - self.mean) / self.averaged
+        elif self.coarse:
+            moves = torch.zeros(1).to(counts)
+            for method, sums in zip(self.coarse, self._sums(counts, len(self.coarse)), strict=True):
+                moves = moves.repeat_interleave(self.FAN) + method.move(sums, m, 2 * progress)
+            self.h -= moves[self.groups]
+
+    def _sums(self, values: Tensor, levels: int) -> list[Tensor]:
+        """Sums of values (n,) over the 8, 64, ..., 8^levels groups."""
+        finest = values.new_zeros(self.FAN**levels).index_add_(0, self.groups, values)
+        return [finest.view(self.FAN**level, -1).sum(1) for level in range(1, levels + 1)]
 
     @property
     def answer(self) -> Tensor:
         """The heights to use: the average, or the iterate itself before the averaging has begun."""
         return self.mean if self.averaged else self.h
+
+
+class _Adam:
+    """The steps of one partition of the targets, whose parts have the masses `nu`.
+
+    The squares of a gradient are remembered over at least HITS samples due to its part: with a shorter memory the step
+    would go with the very samples that it divides, and parts that get theirs in clumps would settle at another mass.
+    """
+
+    BETA1, BETA2, HITS = 0.9, 0.99, 20
+
+    def __init__(self, nu: Tensor, rate: float, end: Tensor) -> None:
+        self.nu, self.rate, self.fall = nu, rate, torch.log(end / rate)
+        self.first, self.second, self.t = torch.zeros_like(nu), torch.zeros_like(nu), 0
+
+    def move(self, counts: Tensor, m: int, progress: float) -> Tensor:
+        """The next step down, at the rate that is due at `progress` from 0 to 1."""
+        self.t += 1
+        gradient = counts / m - self.nu
+        forget = (self.nu * (m / self.HITS)).clamp_(max=1 - self.BETA2)
+        self.first.lerp_(gradient, 1 - self.BETA1)
+        self.second.lerp_(gradient.square(), forget)
+        seen = -torch.expm1(self.t * torch.log1p(-forget))  # 1 − (1 − forget)^t, also where forget is tiny
+        size = (self.second / seen).sqrt_().clamp_(min=torch.finfo(counts.dtype).tiny)
+        return self.rate * torch.exp(self.fall * progress) / (1 - self.BETA1**self.t) * self.first / size
+
