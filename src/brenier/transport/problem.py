@@ -72,8 +72,8 @@ class SemiDiscrete:
         self.nu = nu.to(points.dtype)
         self.sampler = Sampler(source, self.y, generator)
         self.planes = Planes(self.y, torch.zeros_like(self.nu))
-        self.levels = max(0, int(math.log2(self.n / self.FEWEST)) // 3)  # of groups: 8, 64, 512, ...
-        self.groups = bisect(self.y, 3 * self.levels)
+        levels = max(0, int(math.log2(self.n / self.FEWEST)) // 3)  # of groups: 8, 64, 512, ...
+        self.groups = bisect(self.y, 3 * levels)
 
     @property
     def n(self) -> int:

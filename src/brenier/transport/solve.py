@@ -167,7 +167,7 @@ class _Loop:
         """One pass over fresh samples."""
         problem, batch = self.problem, min(BATCH, samples)
         end, steps = end.clamp(max=rate), samples // batch
-        method = AveragedAdam(h, problem.nu, rate, end, steps, problem.groups, problem.levels)
+        method = AveragedAdam(h, problem.nu, rate, end, steps, problem.groups)
         task = self.bar.add_task(f"transport, pass of {samples:,.0f} samples", total=method.steps) if self.bar else None
         for _ in range(method.steps):
             method.step(problem.counts(method.h, batch), batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,13 +22,12 @@ class AveragedAdam:
 
     FAN = 8
 
-    def __init__(
-        self, heights: Tensor, nu: Tensor, rate: float, end: Tensor, steps: int, groups: Tensor, levels: int
-    ) -> None:
+    def __init__(self, heights: Tensor, nu: Tensor, rate: float, end: Tensor, steps: int, groups: Tensor) -> None:
         self.h, self.mean = heights.clone(), torch.zeros_like(heights)
         self.steps, self.t, self.averaged = steps, 0, 0
-        self.groups, self.fine = groups, _Adam(nu, rate, end)
-        self.coarse = [_Adam(sums, rate, end.mean()) for sums in self._sums(nu, levels)]
+        self.groups, self.levels = groups, round(math.log(int(groups.max()) + 1, self.FAN))
+        self.fine = _Adam(nu, rate, end)
+        self.coarse = [_Adam(sums, rate, end.mean()) for sums in self._sums(nu)]
 
     def step(self, counts: Tensor, m: int) -> None:
         """One step from the counts (n,) of m samples."""
@@ -38,14 +39,14 @@ class AveragedAdam:
             self.mean += (self.h - self.mean) / self.averaged
         elif self.coarse:
             moves = torch.zeros(1).to(counts)
-            for method, sums in zip(self.coarse, self._sums(counts, len(self.coarse)), strict=True):
+            for method, sums in zip(self.coarse, self._sums(counts), strict=True):
                 moves = moves.repeat_interleave(self.FAN) + method.move(sums, m, 2 * progress)
             self.h -= moves[self.groups]
 
-    def _sums(self, values: Tensor, levels: int) -> list[Tensor]:
-        """Sums of values (n,) over the 8, 64, ..., 8^levels groups."""
-        finest = values.new_zeros(self.FAN**levels).index_add_(0, self.groups, values)
-        return [finest.view(self.FAN**level, -1).sum(1) for level in range(1, levels + 1)]
+    def _sums(self, values: Tensor) -> list[Tensor]:
+        """Sums of values (n,) over the 8, 64, 512, ... groups."""
+        finest = values.new_zeros(self.FAN**self.levels).index_add_(0, self.groups, values)
+        return [finest.view(self.FAN**level, -1).sum(1) for level in range(1, self.levels + 1)]
 
     @property
     def answer(self) -> Tensor:
@@ -76,4 +77,3 @@ class _Adam:
         seen = -torch.expm1(self.t * torch.log1p(-forget))  # 1 − (1 − forget)^t, also where forget is tiny
         size = (self.second / seen).sqrt_().clamp_(min=torch.finfo(counts.dtype).tiny)
         return self.rate * torch.exp(self.fall * progress) / (1 - self.BETA1**self.t) * self.first / size
-
