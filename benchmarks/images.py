@@ -26,12 +26,17 @@ SHOWN = ("fid", "fid_rec", "c2st", "nn", "precision", "recall", "density", "cove
 GMM_ROWS = 20_000  # codes that the mixtures are fitted on, to keep them quick
 
 
+def seeded(seed: int) -> torch.Generator:
+    """A fresh generator."""
+    return torch.Generator().manual_seed(seed)
+
+
 def samplers(model: brenier.AEOT) -> dict:
     """Name to (n, seed) -> codes."""
     codes, source = model.codes_, measures.Gaussian(model.codes_.shape[1])
-    some = codes[torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:GMM_ROWS]]
+    some = codes[torch.randperm(len(codes), generator=seeded(0))[:GMM_ROWS]]
     paper = transport.extend(
-        model.transport_.potential, source, "barycentric", found=model.cells_, singular=model.singular_
+        model.transport_.potential, source, "barycentric", singular=model.singular_, generator=seeded(0)
     )
     return {
         "AE-OT (local)": lambda n, seed: model.draw(n, seed).codes,
@@ -57,19 +62,18 @@ def main() -> None:
     options = parser.parse_args()
     train = data.load(options.data, data_dir=options.data_dir, limit=options.limit)
     test = data.load(options.data, data_dir=options.data_dir, split="test")
-    began = time.perf_counter()
     if options.load:
-        model = brenier.load(options.load)
+        model, memory = brenier.load(options.load), "loaded"
         model._data = train
     else:
         model = brenier.AEOT(latent_dim=options.latent_dim).fit(train.values, train.labels)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        memory = f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB"
     if options.save:
         model.save(options.save)
     print(f"## {options.data}: {len(train):,} training and {len(test):,} test images, latent {model.codes_.shape[1]}\n")
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; seed 0.")
     stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in model.seconds_.items())
-    print(f"Fit: {stages}; {time.perf_counter() - began:.0f} s in all; peak memory {peak:.1f} GB.")
+    print(f"Fit: {stages}; {sum(model.seconds_.values()):.0f} s in all; {memory}.")
     print(f"Transport: {model.transport_}")
     print(
         f"{len(set(model.modes_))} modes, singular mass {model.singular_.mass}, strength {model.extension_.strength},"

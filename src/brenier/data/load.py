@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from brenier.checks import whole
 from brenier.data.files import Pair, is_idx, read_folder, read_idx, read_npy, read_npz, rows
 from brenier.data.samples import Samples, check, check_labels
 
@@ -61,7 +61,7 @@ def load(
     if split not in SPLITS:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if limit is not None:
-        limit = _at_least_two(limit)
+        limit = whole("limit", limit, 2)
     if isinstance(source, Samples) and labels is None and limit is None and split == "train":
         return source
     early = limit if labels is None else None  # labels count the whole set
@@ -176,13 +176,3 @@ def _idx_images(folder: Path, split: str) -> Path | None:
 def _without_test_split(split: str, what: str) -> None:
     if split == "test":
         raise ValueError(f"{what} has no test split; load its test samples by themselves")
-
-
-def _at_least_two(limit: int) -> int:
-    try:
-        value = operator.index(limit)
-    except TypeError:
-        raise TypeError(f"limit must be a whole number, got {limit!r}") from None
-    if value < 2:
-        raise ValueError(f"limit must be at least 2, got {value}")
-    return value

@@ -8,12 +8,12 @@ All are float64, drawn from `generator` (torch's own where it is None). `Samples
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 import torch
 
+from brenier.checks import whole
 from brenier.data.samples import Samples, check
 
 Random = torch.Generator | None
@@ -221,22 +221,12 @@ def _manifold(
 
 def _uniform(m: int, d: int, generator: Random) -> np.ndarray:
     device = None if generator is None else generator.device
-    return torch.rand(_count(m), d, generator=generator, device=device, dtype=torch.float64).numpy(force=True)
+    return torch.rand(whole("m", m, 2), d, generator=generator, device=device, dtype=torch.float64).numpy(force=True)
 
 
 def _normal(m: int, d: int, generator: Random) -> np.ndarray:
     device = None if generator is None else generator.device
-    return torch.randn(_count(m), d, generator=generator, device=device, dtype=torch.float64).numpy(force=True)
-
-
-def _count(m: int) -> int:
-    try:
-        count = operator.index(m)
-    except TypeError:
-        raise TypeError(f"m must be a whole number, got {m!r}") from None
-    if count < 2:
-        raise ValueError(f"m must be at least 2, got {count}")
-    return count
+    return torch.randn(whole("m", m, 2), d, generator=generator, device=device, dtype=torch.float64).numpy(force=True)
 
 
 def _positive(value: float, name: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from brenier.checks import whole
 
 
 @runtime_checkable
@@ -27,15 +28,6 @@ class Source(Protocol):
 
     def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
         """m independent samples, (m, d)."""
-
-
-def _dimension(dim: int) -> None:
-    try:
-        value = operator.index(dim)
-    except TypeError:
-        raise TypeError(f"dim must be a whole number, got {dim!r}") from None
-    if value < 1:
-        raise ValueError(f"dim must be at least 1, got {value}")
 
 
 def _number(name: str, value: object) -> None:
@@ -61,7 +53,7 @@ class Gaussian:
     dim: int
 
     def __post_init__(self) -> None:
-        _dimension(self.dim)
+        whole("dim", self.dim, 1)
 
     def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
         """m independent samples, (m, d), on the generator's device."""
@@ -91,7 +83,7 @@ class UniformCube:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        _dimension(self.dim)
+        whole("dim", self.dim, 1)
         _number("low", self.low)
         _number("high", self.high)
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
@@ -120,7 +112,7 @@ class UniformBall:
     radius: float = 1.0
 
     def __post_init__(self) -> None:
-        _dimension(self.dim)
+        whole("dim", self.dim, 1)
         _number("radius", self.radius)
         if not (math.isfinite(self.radius) and self.radius > 0):
             raise ValueError(f"radius must be positive and finite, got {self.radius}")
