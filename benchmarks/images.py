@@ -89,7 +89,8 @@ def main() -> None:
     for name, draw in samplers(model).items():
         rows, began = [], time.perf_counter()
         for seed in range(1, options.seeds + 1):
-            rows.append([model.judge(draw(len(x), seed), x)[key].mean for key in SHOWN])
+            numbers = model.judge(draw(len(x), seed), x)
+            rows.append([numbers[key].mean for key in SHOWN])
         mean, spread = np.mean(rows, 0), np.std(rows, 0, ddof=min(1, options.seeds - 1))
         cells = " | ".join(f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True))
         print(f"| {name} | {cells} | {time.perf_counter() - began:.0f} |", flush=True)

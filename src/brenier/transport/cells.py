@@ -1,13 +1,17 @@
-"""The cells of a potential by Monte Carlo: masses, centroids, neighbouring pairs and the mass of their facets."""
+"""The cells of a potential: masses, centroids, neighbouring pairs and the mass of their facets."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.sparse import triu
 from torch import Tensor
 
-from brenier.measures import Source
+from brenier.measures import Source, UniformCube
+from brenier.transport.diagram import diagram
 from brenier.transport.planes import Planes
 from brenier.transport.potential import BrenierPotential
 from brenier.transport.problem import Sampler
@@ -20,9 +24,10 @@ class Cells:
     """What a source measure sees of the cells W_i of a potential with n targets in d dimensions.
 
     masses (n,) = mu(W_i) with standard errors masses_sem (n,); centroids (n, d) = E[x | W_i] and radii (n,), the root
-    mean square distance to them, NaN where no sample fell;
+    mean square distance to them, NaN where a cell is empty;
     facets (k, 2) long, i < j, the pairs of cells seen side by side; facet_masses (k,) = ∫_{W_i ∩ W_j} mu dS;
-    facet_shares (k,) the share of samples whose two highest planes they are. `samples` says how many were drawn.
+    facet_shares (k,) the share of the source whose two highest planes they are (where exact: among those with a cell).
+    `samples` says how many were drawn; infinitely many stand for exact numbers, whose errors are 0.
     Targets with one and the same plane share its cell in equal parts, and the first of them stands for it in facets.
     """
 
@@ -33,17 +38,19 @@ class Cells:
     facets: Tensor
     facet_masses: Tensor
     facet_shares: Tensor
-    samples: int
+    samples: float
 
 
 def cells(
     u: BrenierPotential, source: Source, samples: int | None = None, generator: torch.Generator | None = None
 ) -> Cells:
-    """Masses, centroids and facets of the cells of u under `source`, from `samples` draws (16 n, at least 2^17).
+    """Masses, centroids and facets of the cells of u under `source`.
 
-    A sample x in W_i whose second highest plane is j lies at δ = (score_i − score_j)/|y_i − y_j| from their common
-    facet. With F(ε) the share of samples of the pair with δ < ε, the facet's mass is the density of δ at 0, both sides
-    together, F(ε)/ε − F(2ε)/(4ε) (Richardson's extrapolation), ε the lower quartile of all δ. Memory: O(n d + chunk).
+    Exact where the source is a `UniformCube` in one or two dimensions and no number of samples is asked for: the cells
+    are clipped to it (`diagram.py`). Elsewhere from `samples` draws (16 n, at least 2^17). A sample x in W_i whose
+    second highest plane is j lies at δ = (score_i − score_j)/|y_i − y_j| from their common facet. With F(ε) the share
+    of samples of the pair with δ < ε, the facet's mass is the density of δ at 0, both sides together, which is
+    F(ε)/ε − F(2ε)/(4ε) (Richardson's extrapolation), ε the lower quartile of all δ. Memory: O(n d + chunk).
 
     Raises:
         ValueError: a source of another dimension, or fewer samples than the 32 blocks of the error bars.
@@ -57,6 +64,8 @@ def cells(
     """
     if source.dim != u.dim:
         raise ValueError(f"source and potential must share a dimension, got {source.dim} and {u.dim}")
+    if samples is None and isinstance(source, UniformCube) and u.dim <= 2:
+        return _exact(u, source)
     drawn = max(16 * len(u.points), 1 << 17) if samples is None else samples
     if drawn < BLOCKS:
         raise ValueError(f"samples must be at least {BLOCKS}, got {drawn}")
@@ -96,6 +105,34 @@ def cells(
     )
 
 
+def _exact(u: BrenierPotential, source: UniformCube) -> Cells:
+    view, d = NoiseView(u, source, None), u.dim
+    ends = (torch.tensor([source.low, source.high], dtype=torch.float64) - view.mean[0]) / view.scale
+    domain = ends[:, None] if d == 1 else ends[torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1]])]
+    found = diagram(view.y.double().cpu().numpy(), view.heights.cpu().numpy(), domain.numpy(), shares=True)
+    place, whole = u.points.device, (ends[1] - ends[0]).item() ** d
+    masses, sums, norms = (
+        torch.from_numpy(part).to(place) / whole for part in (found.masses, found.first, found.second)
+    )
+    middle = sums / masses[:, None]
+    radii = (norms / masses - middle.square().sum(1)).clamp(min=0).sqrt() * view.scale
+    sides = triu(found.facets, 1).tocoo()
+    seen = sides.data > 0
+    i, j = (side[seen] for side in sides.coords)
+    lengths, shares = sides.data[seen], (found.shares + found.shares.T)[i, j]
+    each = masses / view.multiplicity
+    return Cells(
+        masses=each[view.index].to(u.points),
+        masses_sem=torch.zeros_like(u.heights),
+        centroids=view.back(middle)[view.index].to(u.points),
+        radii=radii[view.index].to(u.points),
+        facets=view.first[torch.from_numpy(np.stack([i, j], 1)).long().to(place)].sort(1).values,
+        facet_masses=torch.from_numpy(lengths / whole / view.scale).to(u.points),
+        facet_shares=torch.from_numpy(np.asarray(shares) / whole).to(u.points),
+        samples=math.inf,
+    )
+
+
 def _facets(pairs: list[Tensor], gaps: list[Tensor], n: int, total: int) -> tuple[Tensor, Tensor, Tensor]:
     pair, gap = torch.cat(pairs), torch.cat(gaps)
     found, where, times = torch.unique(pair, return_inverse=True, return_counts=True)
@@ -120,8 +157,8 @@ class NoiseView:
         self.first = torch.full((self.n,), len(planes), device=planes.device)
         self.first = self.first.scatter_reduce(0, self.index, rows, "amin")
         self.y = distinct[:, :-1] - u.centre
-        heights = distinct[:, -1].double() + self.y.double() @ self.mean
-        self.planes = Planes(self.y, (heights / self.scale).to(u.points))
+        self.heights = (distinct[:, -1].double() + self.y.double() @ self.mean) / self.scale
+        self.planes = Planes(self.y, self.heights.to(u.points))
 
     def top(self, m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """m samples x', and the values and indices of their k highest planes."""

@@ -152,7 +152,8 @@ def _shrunk_centroids(
     """Centroids (n, d) pulled to their regression on the targets, the more the fewer samples a cell has.
 
     Empirical Bayes: with N_i samples, their variance v inside cells and the variance t of the true centroids around the
-    regression, a share N_i t / (N_i t + v) of the distance to the regression is kept. The regression knows the place of
+    regression, a share N_i t / (N_i t + v) of the distance to the regression is kept, all of it of exact ones
+    (everything below is over the number of all samples, which may be infinite). The regression knows the place of
     a target among its neighbours, y_i − m_i: an error of c_i that goes with it would widen the codes.
     """
     seen = found.masses > 0
@@ -162,18 +163,18 @@ def _shrunk_centroids(
         every = torch.arange(len(y), device=y.device)
         design.append(torch.cat([u.points[i].double() - local.deviations(i)[0] for i in every.split(local.chunk)]))
     x = torch.cat(design, 1)
-    count = found.masses[seen].double() * found.samples
+    share, one = found.masses[seen].double(), 1 / found.samples
     c = found.centroids[seen].double()
-    root = count.sqrt()[:, None]
+    root = share.sqrt()[:, None]
     # by singular values, on the CPU: the driver that is the same bit for bit from call to call, at any rank
     slopes = torch.linalg.lstsq((x[seen] * root).cpu(), (c * root).cpu(), driver="gelsd").solution
     prior = x @ slopes.to(x)
     away = c - prior[seen]
-    repeated = (count - 1).clamp(min=0).sum()
-    inside = (count * found.radii[seen].double().square()).sum() / repeated
+    repeated = (share - one).clamp(min=0).sum()
+    inside = (share * found.radii[seen].double().square()).sum() / repeated
     within = inside.item() if repeated > 0 else moments(source, generator)[1].trace().item()
-    spread = ((count[:, None] * away.square()).sum() / count.sum() - within * len(c) / count.sum()).clamp(min=0)
-    keep = count * spread / (count * spread + within)
+    spread = ((share[:, None] * away.square()).sum() - one * within * len(c)).clamp(min=0) / share.sum()
+    keep = share * spread / (share * spread + one * within).clamp(min=1e-300)
     centroids = prior.clone()
     centroids[seen] += keep[:, None] * away
     return centroids
@@ -181,11 +182,10 @@ def _shrunk_centroids(
 
 def _shrunk_radii(found: Cells) -> Tensor:
     """Radii (n,) of the cells, pulled to their common value as if by eight samples more."""
-    seen = found.masses > 0
-    count = found.masses.double() * found.samples
+    seen, share, eight = found.masses > 0, found.masses.double(), 8 / found.samples
     squares = torch.where(seen, found.radii.double().square(), 0.0)
-    common = (count * squares).sum() / count.sum()
-    return ((count * squares + 8 * common) / (count + 8)).sqrt()
+    common = (share * squares).sum() / share.sum()
+    return torch.where(seen, (share * squares + eight * common) / (share + eight), common).sqrt()
 
 
 def _spread(
