@@ -49,14 +49,19 @@ def random(seed: int | torch.Generator) -> np.random.Generator:
 
 
 def square_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Chunks of |a_i − b_j|²: pairs (rows of a, block (rows, n)), never more than `CHUNK` entries at once."""
+    """Chunks of |a_i − b_j|²: pairs (rows of a, block (rows, n)), at most `CHUNK` entries, or one row, at once.
+
+    All blocks are one piece of memory, so each is to be used before the next is asked for: pieces of their own would
+    leave holes in the heap, gigabytes of them.
+    """
     centre = b.mean(0)
     p, q = torch.from_numpy(a - centre), torch.from_numpy(b - centre)
     lengths, step = q.square().sum(1), max(1, CHUNK // len(b))
+    memory = q.new_empty(min(step, len(a)), len(b))
     for start in range(0, len(a), step):
         rows = slice(start, min(start + step, len(a)))
-        block = torch.addmm(lengths, p[rows], q.T, alpha=-2).add_(p[rows].square().sum(1, keepdim=True))
-        yield rows, block.clamp_(min=0)
+        block = torch.addmm(lengths, p[rows], q.T, alpha=-2, out=memory[: rows.stop - start])
+        yield rows, block.add_(p[rows].square().sum(1, keepdim=True)).clamp_(min=0)
 
 
 def nearest(queries: np.ndarray, points: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
