@@ -40,7 +40,7 @@ def read_npy(path: Path) -> Pair:
 
 
 def read_npz(path: Path, split: str) -> Pair:
-    """The arrays of an `.npz` file under the keys of `KEYS`, or its only array."""
+    """The arrays of an `.npz` file under the keys of `KEYS`, labels under any of theirs, or its only array."""
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} isn't a zip archive, or it is truncated")
     try:
@@ -48,7 +48,8 @@ def read_npz(path: Path, split: str) -> Pair:
             keys = list(archive)
             for x, y in KEYS[split]:
                 if x in keys:
-                    return archive[x], archive[y] if y in keys else None
+                    labels = next((name for name in (y, *dict(KEYS[split]).values()) if name in keys), None)
+                    return archive[x], None if labels is None else archive[labels]
             if len(keys) == 1 and split == "train":
                 return archive[keys[0]], None
     except BROKEN as error:
