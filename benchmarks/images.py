@@ -4,7 +4,8 @@
     python benchmarks/images.py mnist --data-dir FOLDER_OF_MNIST_NPZ
 
 Prints a Markdown table: mean ± spread over sampling seeds (one chart, one transport), and the seconds and the peak
-memory of each stage (of the whole process, data included; by Linux's own record). fid is measured in features of a classifier: never compare it with an Inception FID.
+memory of each stage (of the whole process, data included; by Linux's own record). fid is measured in features of a
+classifier: never compare it with an Inception FID.
 """
 
 from __future__ import annotations
