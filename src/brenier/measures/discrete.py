@@ -64,6 +64,14 @@ class Discrete:
 
 def _real(values: object, name: str) -> Tensor:
     """As a floating tensor that owes nothing to a gradient."""
+    real = _tensor(values, name)
+    if not real.is_floating_point():
+        return real.to(torch.get_default_dtype())
+    return real.float() if real.dtype in (torch.float16, torch.bfloat16) else real
+
+
+def _tensor(values: object, name: str) -> Tensor:
+    """As a tensor of the values' own dtype, if they are real numbers."""
     if not isinstance(values, Tensor):
         try:
             array = np.asarray(values)
@@ -71,13 +79,10 @@ def _real(values: object, name: str) -> Tensor:
             raise ValueError(f"{name} must have rows of one length") from None
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must be real numbers, got an array of {array.dtype}")
-        values = torch.from_numpy(np.array(array))
+        values = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
     if values.is_complex():
         raise TypeError(f"{name} must be real numbers, got a tensor of {values.dtype}")
-    values = values.detach()
-    if not values.is_floating_point():
-        return values.to(torch.get_default_dtype())
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return values.detach()
 
 
 def _finite(values: Tensor, name: str) -> None:
