@@ -26,9 +26,10 @@ class Status(Enum):
     """How an iteration ended; `str(status)` is the sentence for the user, with what to change."""
 
     CONVERGED = "converged: the error on fresh samples, two standard errors added, is within tol"
+    SOLVED = "converged: every cell, exactly measured, has its mass within tol"
     OUT_OF_SAMPLES = "not converged: the sampling error is larger than tol; raise max_samples or tol"
     OUT_OF_TIME = "not converged: the time ran out before the error was within tol; raise max_seconds or tol"
-    OUT_OF_PRECISION = "not converged: the error has stopped falling at the resolution of float32; pass float64 points"
+    OUT_OF_PRECISION = "not converged: the error has stopped falling at the resolution of the numbers; pass float64 points or raise tol"
     EPOCHS_DONE = "done: every epoch was trained, the weights best on held-out samples are kept; more epochs may help"
     STOPPED_EARLY = "done: the error on held-out samples stopped falling, the best weights are kept"
 
@@ -49,5 +50,5 @@ class Solution:
 
     @property
     def converged(self) -> bool:
-        """Whether the stated error is within the tolerance, confirmed on samples that the iteration never saw."""
-        return self.status is Status.CONVERGED
+        """Whether the stated error is within the tolerance: exactly, or confirmed on samples never seen before."""
+        return self.status in (Status.CONVERGED, Status.SOLVED)

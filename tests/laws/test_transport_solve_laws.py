@@ -25,7 +25,7 @@ def shares(n=60):
 
 
 def solved(y, nu=None, source=None, **options):
-    given = {"tol": 0.2, "generator": seeded(), **options}
+    given = {"method": "stochastic", "tol": 0.2, "generator": seeded(), **options}
     return solve(source or Gaussian(y.shape[1]), Discrete(y, nu), **given)
 
 

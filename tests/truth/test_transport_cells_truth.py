@@ -63,7 +63,7 @@ def test_quadrants_of_a_square(low, high):
     """Masses ¼, centroids at the middles; arms of length ½ side have mass 1/(2 side), diagonals meet in a point: 0."""
     side, middle = high - low, (low + high) / 2
     y = middle + torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
-    c = cells(voronoi(y), UniformCube(2, low, high), generator=seeded())
+    c = cells(voronoi(y), UniformCube(2, low, high), 300_000, seeded())
     assert ((c.masses - 0.25).abs() <= 5 * c.masses_sem).all()
     assert torch.allclose(c.centroids, middle + (y - middle) * side / 4, atol=0.01 * side)
     found = by_pair(c)

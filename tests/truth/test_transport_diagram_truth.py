@@ -4,13 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from brenier.measures import UniformCube
+from brenier.measures import UniformCube, UniformPolytope
 from brenier.transport import BrenierPotential, cells
-from brenier.transport.diagram import diagram
+from brenier.transport.diagram import both_ways, diagram, second_shares
+from brenier.transport.domain import Domain
 from brenier.transport.polygons import envelope
 
-SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-TRIANGLE = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+CORNERS = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+SQUARE = Domain.box([0.0, 0.0], [1.0, 1.0])
+TRIANGLE = Domain.of(UniformPolytope(CORNERS))
+
+
+def cut(y, h, domain):
+    found = diagram(y, h, domain)
+    return found, second_shares(y, h, domain, both_ways(found.facets))
 
 
 def planes(kind, n=300, seed=0):
@@ -28,8 +35,8 @@ def planes(kind, n=300, seed=0):
 @pytest.mark.parametrize("kind", ["voronoi", "clusters", "on a line", "hidden"])
 def test_cells_tile_the_domain_and_hold_what_samples_say(kind, domain):
     y, h = planes(kind)
-    found = diagram(y, h, domain, shares=True)
-    x = np.random.default_rng(1).dirichlet(np.ones(3), 100_000) @ TRIANGLE
+    found, shares = cut(y, h, domain)
+    x = np.random.default_rng(1).dirichlet(np.ones(3), 100_000) @ CORNERS
     area = 1.0
     if domain is SQUARE:
         x = np.random.default_rng(1).random((100_000, 2))
@@ -43,7 +50,7 @@ def test_cells_tile_the_domain_and_hold_what_samples_say(kind, domain):
     assert found.second.sum() == pytest.approx(spread, abs=1e-13)
     assert abs(found.facets - found.facets.T).max() <= 1e-12
     several = found.facets.sum(1) > 0
-    np.testing.assert_allclose(found.shares.sum(1)[several], found.masses[several], atol=1e-13)
+    np.testing.assert_allclose(shares.sum(1)[several], found.masses[several], atol=1e-13)
 
 
 def test_a_lattice_has_equal_cells_and_four_sides():
@@ -67,13 +74,13 @@ def test_facets_are_the_derivative_of_masses():
 
 def test_on_a_line_the_kinks_of_the_envelope_end_the_cells():
     y, h = np.array([[2.0], [-1.0], [0.0], [0.5], [2.0]]), np.array([-1.0, -0.5, 0.0, -9.0, -3.0])
-    found = diagram(y, h, np.array([[-2.0], [1.0]]), shares=True)
+    found, shares = cut(y, h, Domain.box([-2.0], [1.0]))
     np.testing.assert_allclose(found.masses, [0.5, 1.5, 1.0, 0.0, 0.0])
     np.testing.assert_allclose(found.first[:, 0], [0.375, -1.875, 0.0, 0, 0], atol=1e-15)
     np.testing.assert_allclose(found.second.sum(), 3.0)
     np.testing.assert_allclose(found.facets.toarray()[2], [1, 1, 0, 0, 0])
     meet = 1 / 6  # of the first plane and the second
-    np.testing.assert_allclose(found.shares.toarray()[2], [0.5 - meet, 0.5 + meet, 0, 0, 0])
+    np.testing.assert_allclose(shares.toarray()[2], [0.5 - meet, 0.5 + meet, 0, 0, 0])
     assert envelope(y[:, 0], h).tolist() == [1, 2, 0]
 
 

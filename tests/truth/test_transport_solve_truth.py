@@ -51,10 +51,11 @@ def test_one_target_takes_all(source, dtype):
     mean, covariance = source.moments()
     assert s.converged
     assert s.samples == 0
-    assert s.relrms.mean == s.relrms.sem == 0
+    assert s.relrms.mean <= 1e-12
+    assert s.relrms.sem == 0
     assert torch.equal(s.potential.gradient(source.sample(9)), y.expand(9, 3))
     truth = ((y[0] - mean).square().sum() + covariance.trace()).item()
-    assert abs(s.cost.mean - truth) <= 5 * s.cost.sem
+    assert abs(s.cost.mean - truth) <= 5 * s.cost.sem + 1e-12
 
 
 def test_all_targets_equal_are_one_target():
@@ -85,7 +86,7 @@ def test_the_line_is_solved_by_quantiles(low, high, weighted):
     y = torch.rand(40, dtype=torch.float64, generator=seeded(1)).sort().values * 7 - 2
     nu = torch.linspace(1, 3, 40, dtype=torch.float64) if weighted else torch.ones(40, dtype=torch.float64)
     nu, line, tol = nu / nu.sum(), Line(low, high, y), 0.1
-    s = solve(UniformCube(1, low, high), Discrete(y[:, None], nu), tol=tol, generator=seeded())
+    s = solve(UniformCube(1, low, high), Discrete(y[:, None], nu), "stochastic", tol, generator=seeded())
     relrms = ((line.masses(s.potential.heights) - nu).square() / nu).sum().sqrt().item()
     assert s.converged
     assert relrms <= tol
@@ -99,7 +100,8 @@ def test_the_dual_value_is_at_most_the_cost_and_meets_it(low, high):
     y = torch.rand(30, dtype=torch.float64, generator=seeded(1)).sort().values * 7 - 2
     nu = torch.linspace(1, 3, 30, dtype=torch.float64) / 60
     line = Line(low, high, y)
-    h = solve(UniformCube(1, low, high), Discrete(y[:, None], nu), tol=0.05, generator=seeded()).potential.heights
+    s = solve(UniformCube(1, low, high), Discrete(y[:, None], nu), "stochastic", 0.05, generator=seeded())
+    h = s.potential.heights
     ends = line.ends(h)
     planes = (ends[1:] ** 2 - ends[:-1] ** 2) / 2 * y + (ends[1:] - ends[:-1]) * h
     norms = (high**3 - low**3) / 3 / (high - low)
@@ -112,7 +114,7 @@ def test_the_potential_is_the_integral_of_the_quantile_function():
     """Brenier on [0, 1]: h_(i+1) − h_i = −F_i (y_(i+1) − y_i), F_i the mass up to i; F_i ± the mass that tol allows."""
     y = wide([-2.0], [-1.0], [0.5], [3.0], [3.5])
     nu = torch.tensor([0.1, 0.3, 0.2, 0.3, 0.1], dtype=torch.float64)
-    s = solve(UniformCube(1), Discrete(y, nu), tol=0.03, generator=seeded())
+    s = solve(UniformCube(1), Discrete(y, nu), "stochastic", 0.03, generator=seeded())
     ends = -s.potential.heights.diff() / y[:, 0].diff()
     assert torch.allclose(ends, nu.cumsum(0)[:-1], atol=0.03)
 
@@ -132,7 +134,7 @@ def test_a_box_of_corners_is_solved_by_its_start(dim):
 def test_an_even_grid_is_solved_by_its_start_from_a_cube():
     tick = (torch.arange(12, dtype=torch.float64) + 0.5) / 12
     y = torch.cartesian_prod(3 * tick, 0.1 * tick) - 4
-    s = solve(UniformCube(2, -1.0, 1.0), Discrete(y), generator=seeded())
+    s = solve(UniformCube(2, -1.0, 1.0), Discrete(y), "stochastic", generator=seeded())
     assert s.converged
     assert s.samples == 0
 

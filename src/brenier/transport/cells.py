@@ -10,8 +10,9 @@ import torch
 from scipy.sparse import triu
 from torch import Tensor
 
-from brenier.measures import Source, UniformCube
-from brenier.transport.diagram import diagram
+from brenier.measures import Source
+from brenier.transport.diagram import both_ways, diagram, second_shares
+from brenier.transport.domain import Domain
 from brenier.transport.planes import Planes
 from brenier.transport.potential import BrenierPotential
 from brenier.transport.problem import Sampler
@@ -46,11 +47,12 @@ def cells(
 ) -> Cells:
     """Masses, centroids and facets of the cells of u under `source`.
 
-    Exact where the source is a `UniformCube` in one or two dimensions and no number of samples is asked for: the cells
-    are clipped to it (`diagram.py`). Elsewhere from `samples` draws (16 n, at least 2^17). A sample x in W_i whose
-    second highest plane is j lies at δ = (score_i − score_j)/|y_i − y_j| from their common facet. With F(ε) the share
-    of samples of the pair with δ < ε, the facet's mass is the density of δ at 0, both sides together, which is
-    F(ε)/ε − F(2ε)/(4ε) (Richardson's extrapolation), ε the lower quartile of all δ. Memory: O(n d + chunk).
+    Exact where the source has a `Domain`, a convex region of at most three dimensions, and no number of samples is
+    asked for: the cells are clipped to it (`diagram.py`). Elsewhere from `samples` draws (16 n, at least 2^17). A
+    sample x in W_i whose second highest plane is j lies at δ = (score_i − score_j)/|y_i − y_j| from their common facet.
+    With F(ε) the share of samples of the pair with δ < ε, the facet's mass is the density of δ at 0, both sides
+    together, which is F(ε)/ε − F(2ε)/(4ε) (Richardson's extrapolation), ε the lower quartile of all δ. Memory:
+    O(n d + chunk).
 
     Raises:
         ValueError: a source of another dimension, or fewer samples than the 32 blocks of the error bars.
@@ -64,8 +66,9 @@ def cells(
     """
     if source.dim != u.dim:
         raise ValueError(f"source and potential must share a dimension, got {source.dim} and {u.dim}")
-    if samples is None and isinstance(source, UniformCube) and u.dim <= 2:
-        return _exact(u, source)
+    domain = Domain.of(source) if samples is None else None
+    if domain is not None:
+        return _exact(u, source, domain)
     drawn = max(16 * len(u.points), 1 << 17) if samples is None else samples
     if drawn < BLOCKS:
         raise ValueError(f"samples must be at least {BLOCKS}, got {drawn}")
@@ -105,12 +108,13 @@ def cells(
     )
 
 
-def _exact(u: BrenierPotential, source: UniformCube) -> Cells:
-    view, d = NoiseView(u, source, None), u.dim
-    ends = (torch.tensor([source.low, source.high], dtype=torch.float64) - view.mean[0]) / view.scale
-    domain = ends[:, None] if d == 1 else ends[torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1]])]
-    found = diagram(view.y.double().cpu().numpy(), view.heights.cpu().numpy(), domain.numpy(), shares=True)
-    place, whole = u.points.device, (ends[1] - ends[0]).item() ** d
+def _exact(u: BrenierPotential, source: Source, domain: Domain) -> Cells:
+    view = NoiseView(u, source, None)
+    domain = domain.moved(view.mean.numpy(), view.scale)
+    y, h = view.wide.cpu().numpy(), view.heights.cpu().numpy()
+    found = diagram(y, h, domain)
+    second = second_shares(y, h, domain, both_ways(found.facets))
+    place, whole = u.points.device, domain.mass
     masses, sums, norms = (
         torch.from_numpy(part).to(place) / whole for part in (found.masses, found.first, found.second)
     )
@@ -119,7 +123,7 @@ def _exact(u: BrenierPotential, source: UniformCube) -> Cells:
     sides = triu(found.facets, 1).tocoo()
     seen = sides.data > 0
     i, j = (side[seen] for side in sides.coords)
-    lengths, shares = sides.data[seen], (found.shares + found.shares.T)[i, j]
+    lengths, shares = sides.data[seen], (second + second.T)[i, j]
     each = masses / view.multiplicity
     return Cells(
         masses=each[view.index].to(u.points),
@@ -150,14 +154,15 @@ class NoiseView:
 
     def __init__(self, u: BrenierPotential, source: Source, generator: torch.Generator | None) -> None:
         self.sampler = Sampler(source, u.points, generator)
-        planes = torch.cat([u.points, u.heights[:, None]], 1)
+        planes = torch.cat([u.points.double(), u.heights[:, None].double()], 1)
         distinct, self.index, self.multiplicity = torch.unique(planes, dim=0, return_inverse=True, return_counts=True)
         self.n, self.scale, self.mean = len(distinct), self.sampler.scale, self.sampler.mean
         rows = torch.arange(len(planes), device=planes.device)
         self.first = torch.full((self.n,), len(planes), device=planes.device)
         self.first = self.first.scatter_reduce(0, self.index, rows, "amin")
-        self.y = distinct[:, :-1] - u.centre
-        self.heights = (distinct[:, -1].double() + self.y.double() @ self.mean) / self.scale
+        self.wide = distinct[:, :-1] - u.centre.double()
+        self.y = self.wide.to(u.points)
+        self.heights = (distinct[:, -1] + self.wide @ self.mean) / self.scale
         self.planes = Planes(self.y, self.heights.to(u.points))
 
     def top(self, m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:

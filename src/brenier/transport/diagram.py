@@ -1,87 +1,173 @@
-"""Exact power diagrams on a line and in a convex polygon: every cell clipped by candidates, certified by their sum."""
+"""Exact power diagrams in a convex region: every cell clipped by candidates, certified by their sum."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.spatial import ConvexHull, KDTree
+from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.spatial import ConvexHull, KDTree, QhullError
 
-from brenier.transport.polygons import clipped, envelope
+from brenier.transport import polygons, polyhedra
+from brenier.transport.domain import Domain
+from brenier.transport.polygons import envelope
 
-NEAREST = 16  # candidates of a first diagram
-ROUNDING = 1e-12  # of the domain's area: by so much the cells' sum may differ from it
+NEAREST = {2: 8, 3: 16}  # candidates of a first diagram, by dimension; theirs join them
+ROUNDING = 1e-12  # of the region's mass: by so much the cells' sum may exceed it
+ALONE = 256  # cells that one thread clips sooner than several
 THREADS = os.cpu_count() or 1
-WIDENINGS = 2  # of the candidates, before and after the lower hull is asked for
+REPAIRS = 12  # of the cells that don't agree with their neighbours', before and after the lower hull is asked for
+AGREED = 1e-9  # of the larger of the two sizes of a facet that its two cells give
 
 
 @dataclass(frozen=True, eq=False)
 class Diagram:
-    """The cells W_i of n planes in a convex domain, d = 1 or 2.
+    """The cells W_i of n planes in a region with density ρ, d ≤ 3.
 
-    masses (n,) their lengths or areas; first (n, d) = ∫ x; second (n,) = ∫ |x|²; facets (n, n) sparse, symmetric: the
-    length of W_i ∩ W_j (1 on a line); shares (n, n) sparse, empty unless asked for: the measure of W_i where j is the
-    second highest of the planes that have a cell.
+    masses (n,) = ∫ρ over W_i; first (n, d) = ∫xρ; second (n,) = ∫|x|²ρ; facets (n, n) sparse, symmetric up to rounding:
+    ∫ρ dS over W_i ∩ W_j (ρ itself on a line).
     """
 
     masses: np.ndarray
     first: np.ndarray
     second: np.ndarray
     facets: csr_array
-    shares: csr_array
 
     def among(self, n: int, rows: np.ndarray) -> Diagram:
         """The same cells as those of `rows` among n planes; the others are empty."""
         place = csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(n, len(rows)))
-        facets, shares = (place @ matrix @ place.T for matrix in (self.facets, self.shares))
-        return Diagram(place @ self.masses, place @ self.first, place @ self.second, facets, shares)
+        return Diagram(place @ self.masses, place @ self.first, place @ self.second, place @ self.facets @ place.T)
+
+    def mended(self, again: Diagram, rows: np.ndarray) -> Diagram:
+        """The same cells, those of `rows` as they are in another diagram."""
+        kept = np.ones(len(self.masses))
+        kept[rows] = 0
+        facets = diags_array(kept) @ self.facets + again.facets
+        first = kept[:, None] * self.first + again.first
+        return Diagram(kept * self.masses + again.masses, first, kept * self.second + again.second, facets.tocsr())
 
 
-def diagram(y: np.ndarray, h: np.ndarray, domain: np.ndarray, shares: bool = False) -> Diagram:
+def diagram(y: np.ndarray, h: np.ndarray, domain: Domain, places: np.ndarray | None = None) -> Diagram:
     """The cells {x in the domain : <x, y_i> + h_i is highest} of distinct planes.
 
-    A cell clipped by some of its rivals contains the true one: when the measures sum to that of the domain, every cell
-    is the true one. Candidates are the nearest targets, then neighbours and their neighbours, then the edges of the
-    lower convex hull of the points (y_i, −h_i), which has all of them.
+    A cell clipped by some of its rivals contains the true one: when the masses sum to that of the domain, every cell is
+    the true one. Candidates are the nearest targets and theirs, then the neighbours found and theirs, then the edges of
+    the lower convex hull of the points (y_i, −h_i), which has all of them.
 
     Args:
-        y: targets (n, d), d = 1 or 2, float64.
+        y: targets (n, d), d ≤ 3, float64.
         h: heights (n,).
-        domain: ends (2, 1) of an interval, or corners (p, 2) of a convex polygon, counterclockwise.
-        shares: whether to measure where each rival is second.
+        domain: a convex region and its density.
+        places: (n, d), about where the cells are: whose places are near may be neighbours. The targets by default.
 
     Source: Aurenhammer 1987; Kitagawa, Mérigot and Thibert 2019.
 
     Example:
-        >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+        >>> square = Domain.box([0.0, 0.0], [1.0, 1.0])
         >>> cells = diagram(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([0.25, 0.0]), square)
         >>> cells.masses, cells.facets.toarray()[0]
         (array([0.25, 0.75]), array([0., 1.]))
     """
-    y, h = y - y.mean(0), h + 0.0
-    size = np.sqrt(np.square(y).sum(1).mean()) or 1.0
-    y, h = y / size, h / size
-    if y.shape[1] == 1:
-        return _intervals(y[:, 0], h, domain[:, 0], shares)
-    scores = y @ domain.T + h[:, None]
+    y, h = unit(y, h)
+    if domain.dim == 1:
+        return _intervals(y[:, 0], h, domain)
+    scores = y @ domain.corners.T + h[:, None]
     chosen = np.flatnonzero(scores.max(1) >= scores.min(1).max())  # the others are under one plane everywhere
-    x, z = domain.T
-    area = (x @ np.roll(z, -1) - z @ np.roll(x, -1)) / 2
-    candidates = _nearest(y[chosen])
-    for attempt in range(2 * WIDENINGS + 2):
-        found = _clip(y[chosen], h[chosen], domain, candidates, shares)
-        covered = found.masses.sum() / area
-        if covered <= 1 + ROUNDING:
-            return found.among(len(y), chosen)
-        if attempt == WIDENINGS:
-            candidates, seen = _hull(y[chosen], h[chosen])
-            chosen = chosen[seen]
-        else:
-            candidates = _wider(found.facets)
-    raise ArithmeticError(f"the cells of {len(y)} targets overlap: their areas sum to {covered} of the domain's")
+    own, heights = y[chosen], h[chosen]
+    found = tiles(own, heights, domain, _nearest(own if places is None else places[chosen], NEAREST[domain.dim]))
+    if not covers(found, domain):
+        candidates, seen = _hull(own, heights)
+        chosen = chosen[seen]
+        found = tiles(own[seen], heights[seen], domain, candidates)
+    if not covers(found, domain):
+        excess = found.masses.sum() / domain.mass - 1
+        raise ArithmeticError(f"the cells of {len(y)} targets overlap by {excess:.2g} of the domain")
+    return found.among(len(y), chosen)
+
+
+def tiles(y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, least: np.ndarray | None = None) -> Diagram:
+    """The cells clipped by the planes of their neighbours and of theirs, `near`, and mended where that isn't enough.
+
+    Too large a cell disagrees with a neighbour about a facet: such cells are clipped anew, by all that were found near
+    them. Ends when all cells sum to the whole; or when one is smaller than `least` (n,), as then the true one is, too.
+    """
+    found = clip(y, h, domain, near, np.arange(len(y)))
+    for _ in range(REPAIRS):
+        if covers(found, domain) or (least is not None and (found.masses < least).any()):
+            break
+        doubtful = np.unique(_disputed(found.facets).nonzero())
+        near = both_ways(near + found.facets)
+        again = clip(y, h, domain, near, doubtful)
+        found = found.mended(again, doubtful)
+    return found
+
+
+def _disputed(facets: csr_array) -> csr_array:
+    """The pairs of cells that give their facet two sizes."""
+    other = facets.T.tocsr()
+    return abs(facets - other) > AGREED * facets.maximum(other)
+
+
+def unit(y: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same cells by targets of mean 0 and root mean square 1."""
+    y = y - y.mean(0)
+    size = np.sqrt(np.square(y).sum(1).mean()) or 1.0
+    return y / size, h / size
+
+
+def covers(found: Diagram, domain: Domain) -> bool:
+    """Whether the cells sum to the whole, so that none is too large."""
+    return bool(found.masses.sum() <= domain.mass * (1 + ROUNDING))
+
+
+def both_ways(facets: csr_array) -> csr_array:
+    """Who is whose neighbour, also where only one of two cells has seen the facet."""
+    return (facets + facets.T).tocsr()
+
+
+def second_shares(y: np.ndarray, h: np.ndarray, domain: Domain, facets: csr_array) -> csr_array:
+    """∫ρ (n, n) over the part of W_i in which j is the second highest of the planes that have a cell."""
+    y, h = unit(y, h)
+    if domain.dim == 1:
+        return _second_intervals(y[:, 0], h, domain)
+    parts = _in_threads(_kernel(domain).shares, y, h, domain, facets, np.arange(len(y)))
+    return csr_array((np.concatenate(parts), facets.indices, facets.indptr), shape=facets.shape)
+
+
+def _kernel(domain: Domain) -> ModuleType:
+    return polygons if domain.dim == 2 else polyhedra
+
+
+def _in_threads(
+    loop: Callable[..., Any],
+    y: np.ndarray,
+    h: np.ndarray,
+    domain: Domain,
+    near: csr_array,
+    rows: np.ndarray,
+    *outputs: np.ndarray,
+) -> list[Any]:
+    """What the loop gives for parts of the rows, in order."""
+    parts = np.array_split(rows, 4 * THREADS if len(rows) > ALONE else 1)
+    given = (y, h, domain.low, domain.high, domain.planes, domain.inner, domain.density)
+    graph = (near.indptr.astype(np.int64), near.indices.astype(np.int64))
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(lambda some: loop(*given, *graph, some, *outputs), parts))
+
+
+def clip(y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, rows: np.ndarray) -> Diagram:
+    """The cells of `rows` clipped by the planes of their neighbours and of theirs; the others are empty; d = 2 or 3."""
+    n, d = y.shape
+    masses, first, second, ends = np.zeros(n), np.zeros((n, d)), np.zeros(n), np.zeros(n + 1, dtype=np.int64)
+    parts = _in_threads(_kernel(domain).clipped, y, h, domain, near, rows, masses, first, second)
+    count, names, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
+    ends[rows + 1] = count
+    return Diagram(masses, first, second, csr_array((sizes, names, ends.cumsum()), shape=(n, n)))
 
 
 def _graph(n: int, i: np.ndarray, j: np.ndarray) -> csr_array:
@@ -91,69 +177,80 @@ def _graph(n: int, i: np.ndarray, j: np.ndarray) -> csr_array:
     return csr_array((np.ones(2 * len(i), np.int32), (np.append(i, j), np.append(j, i))), shape=(n, n))
 
 
-def _nearest(y: np.ndarray) -> csr_array:
+def _nearest(y: np.ndarray, k: int) -> csr_array:
     """Each target's nearest ones; all of them where they are few."""
     n = len(y)
-    if n <= 4 * NEAREST:
+    if n <= 4 * k:
         return _graph(n, *np.triu_indices(n, 1))
-    near = KDTree(y).query(y, NEAREST + 1, workers=-1)[1]
-    return _graph(n, np.repeat(np.arange(n), NEAREST + 1), near.ravel())
-
-
-def _wider(facets: csr_array) -> csr_array:
-    """Neighbours, and their neighbours."""
-    near = _graph(facets.shape[0], *facets.nonzero())
-    return _graph(facets.shape[0], *(near + near @ near).nonzero())
+    near = KDTree(y).query(y, k + 1, workers=-1)[1]
+    return _graph(n, np.repeat(np.arange(n), k + 1), near.ravel())
 
 
 def _hull(y: np.ndarray, h: np.ndarray) -> tuple[csr_array, np.ndarray]:
     """The edges of the lower convex hull of the points (y_i, −h_i), and which points it has: others have no cell."""
     n = len(y)
-    flat = np.linalg.svd(y, full_matrices=False)
-    if flat[1][1] <= 1e-12 * flat[1][0]:  # on one line
-        seen = envelope(y @ flat[2][0], h)
+    flat = np.linalg.svd(y - y.mean(0), full_matrices=False)
+    axes = flat[2][flat[1] > 1e-12 * flat[1][0]]  # of the affine space that holds the targets
+    if len(axes) == 1:
+        seen = envelope(y @ axes[0], h)
         i, j = seen[:-1], seen[1:]
     else:
-        hull = ConvexHull(np.concatenate([y, -h[:, None]], 1))
+        lifted = np.concatenate([y @ axes.T, -h[:, None]], 1)
+        try:
+            hull = ConvexHull(lifted)
+        except QhullError:
+            hull = ConvexHull(lifted, qhull_options="QJ")  # joggled: the candidates of a nearly flat hull
         corners = hull.simplices[hull.equations[:, -2] < 0]
-        i, j, seen = corners.ravel(), np.roll(corners, 1, axis=1).ravel(), np.unique(corners)
+        pairs = np.stack(np.triu_indices(corners.shape[1], 1))
+        i, j = corners[:, pairs].transpose(1, 0, 2).reshape(2, -1)
+        seen = np.unique(corners)
     return _graph(n, i, j)[seen][:, seen], seen
 
 
-def _clip(y: np.ndarray, h: np.ndarray, domain: np.ndarray, candidates: csr_array, shares: bool) -> Diagram:
-    n, start, near = len(y), candidates.indptr.astype(np.int64), candidates.indices.astype(np.int64)
-    masses, first, second, facet = np.empty(n), np.empty((n, 2)), np.empty(n), np.empty(len(near))
-    share = np.zeros(len(near) if shares else 0)
-    cuts = np.linspace(0, n, 4 * THREADS + 1).astype(int)
-
-    def part(k: int) -> None:
-        clipped(y, h, domain, start, near, cuts[k], cuts[k + 1], masses, first, second, facet, share)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(part, range(len(cuts) - 1)))
-    matrix = csr_array((facet, candidates.indices, candidates.indptr), shape=(n, n))
-    if not shares:
-        return Diagram(masses, first, second, matrix, csr_array((n, n)))
-    seconds = csr_array((share, candidates.indices, candidates.indptr), shape=(n, n))
-    return Diagram(masses, first, second, matrix, seconds)
-
-
-def _intervals(y: np.ndarray, h: np.ndarray, domain: np.ndarray, shares: bool) -> Diagram:
+def _intervals(y: np.ndarray, h: np.ndarray, domain: Domain) -> Diagram:
     """The cells of lines y_i x + h_i: between the kinks of their upper envelope."""
     n, seen = len(y), envelope(y, h)
-    slopes, kinks = y[seen], -np.diff(h[seen]) / np.diff(y[seen])
-    ends = np.concatenate([domain[:1], kinks.clip(*domain), domain[1:]])
+    kinks = -np.diff(h[seen]) / np.diff(y[seen])
+    ends = np.concatenate([domain.low, kinks.clip(domain.low, domain.high), domain.high])
     masses, first, second = np.zeros(n), np.zeros((n, 1)), np.zeros(n)
-    for power, out in ((1, masses), (2, first[:, 0]), (3, second)):
-        out[seen] = np.diff(ends**power) / power
-    inside = (kinks > domain[0]) & (kinks < domain[1])
-    i, j = seen[:-1][inside], seen[1:][inside]
-    facets = csr_array((np.ones(2 * len(i)), (np.append(i, j), np.append(j, i))), shape=(n, n))
-    if not shares or len(seen) == 1:
-        return Diagram(masses, first, second, facets, csr_array((n, n)))
-    # left of where its two neighbours meet, the one with the lesser slope is second
+    for power, out in ((0, masses), (1, first[:, 0]), (2, second)):
+        out[seen] = np.diff(_up_to(ends, domain, power))
+    inside = (kinks > domain.low) & (kinks < domain.high)
+    i, j, density = seen[:-1][inside], seen[1:][inside], domain.density[_boxes(kinks[inside], domain)]
+    facets = coo_array((np.append(density, density), (np.append(i, j), np.append(j, i))), shape=(n, n)).tocsr()
+    return Diagram(masses, first, second, facets)
+
+
+def _boxes(x: np.ndarray, domain: Domain) -> np.ndarray:
+    """Which of the boxes of a line's density each x lies in."""
+    n = len(domain.density)
+    return ((x - domain.low) * (n / (domain.high - domain.low))).astype(int).clip(0, n - 1)
+
+
+def _up_to(x: np.ndarray, domain: Domain, power: int) -> np.ndarray:
+    """∫ x^power ρ from the low end of a line's domain to each x."""
+    edges = np.linspace(domain.low[0], domain.high[0], len(domain.density) + 1)
+    whole = np.append(0, np.cumsum(domain.density * np.diff(edges ** (power + 1)) / (power + 1)))
+    box = _boxes(x, domain)
+    return whole[box] + domain.density[box] * (x ** (power + 1) - edges[box] ** (power + 1)) / (power + 1)
+
+
+def quantiles(shares: np.ndarray, domain: Domain) -> np.ndarray:
+    """The places x on a line left of which lie the given shares, from 0 to 1, of the domain's mass."""
+    edges = np.linspace(domain.low[0], domain.high[0], len(domain.density) + 1)
+    return np.interp(shares * domain.mass, _up_to(edges, domain, 0), edges)
+
+
+def _second_intervals(y: np.ndarray, h: np.ndarray, domain: Domain) -> csr_array:
+    """Left of where its two neighbours meet, the one with the lesser slope is second."""
+    n, seen = len(y), envelope(y, h)
+    if len(seen) == 1:
+        return csr_array((n, n))
+    slopes, kinks = y[seen], -np.diff(h[seen]) / np.diff(y[seen])
+    ends = np.concatenate([domain.low, kinks.clip(domain.low, domain.high), domain.high])
     meet = -(h[seen[2:]] - h[seen[:-2]]) / (slopes[2:] - slopes[:-2])
-    middle = np.concatenate([ends[:1], meet.clip(ends[1:-2], ends[2:-1]), ends[-1:]])
+    middle = _up_to(np.concatenate([ends[:1], meet.clip(ends[1:-2], ends[2:-1]), ends[-1:]]), domain, 0)
+    ends = _up_to(ends, domain, 0)
     parts = np.append(ends[1:-1] - middle[:-1], middle[1:] - ends[1:-1])
     seconds = (np.append(seen[:-1], seen[1:]), np.append(seen[1:], seen[:-1]))
-    return Diagram(masses, first, second, facets, csr_array((parts, seconds), shape=(n, n)))
+    return csr_array((parts, seconds), shape=(n, n))

@@ -19,9 +19,10 @@ Array = TypeVar("Array", Tensor, np.ndarray)
 class BrenierPotential:
     """u(x) = max_i <x, y_i> + h_i: convex, piecewise linear; grad u = y_i on the cell W_i = {x : i attains the max}.
 
-    points y (n, d) and heights h (n,) are tensors in the user's coordinates. The heights of an optimal transport are
-    unique up to a constant, which moves no cell. x (m, d) is cast to the points' dtype and device; a numpy x gets numpy
-    answers. On a facet, where several targets tie, one of them is given.
+    points y (n, d) and heights h (n,) are tensors in the user's coordinates; exact heights are float64 beside any
+    points. The heights of an optimal transport are unique up to a constant, which moves no cell. x (m, d) is cast to
+    the points' dtype and device; a numpy x gets numpy answers. On a facet, where several targets tie, one of them is
+    given.
 
     Raises:
         ValueError: a shape that does not fit, with the shape.
@@ -57,7 +58,7 @@ class BrenierPotential:
     @cached_property
     def planes(self) -> Planes:
         """The planes of the centred points."""
-        return Planes(self.points - self.centre, self.heights)
+        return Planes(self.points - self.centre, self.heights.to(self.points))
 
     def to_points(self, x: Tensor | np.ndarray) -> Tensor:
         """x (m, d) in the points' dtype and on their device."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from brenier.measures import Discrete, Source, moments
 from brenier.solution import Estimate
+from brenier.transport.diagram import Diagram
+from brenier.transport.domain import Domain
 from brenier.transport.hierarchy import bisect
 from brenier.transport.planes import Planes
 
@@ -68,12 +72,15 @@ class SemiDiscrete:
         self.mean = nu @ wide
         spread = ((wide - self.mean).square().sum(1) @ nu).div(target.dim).sqrt().item()
         self.scale = spread if spread > 0 else 1.0
-        self.y = ((wide - self.mean) / self.scale).to(points.dtype)
-        self.nu = nu.to(points.dtype)
+        self.wide, self.weights = (wide - self.mean) / self.scale, nu  # in float64, for the exact methods
+        self.y, self.nu = self.wide.to(points.dtype), nu.to(points.dtype)
         self.sampler = Sampler(source, self.y, generator)
         self.planes = Planes(self.y, torch.zeros_like(self.nu))
-        levels = max(0, int(math.log2(self.n / self.FEWEST)) // 3)  # of groups: 8, 64, 512, ...
-        self.groups = bisect(self.y, 3 * levels)
+
+    @cached_property
+    def groups(self) -> Tensor:
+        """Labels (n,) of nested groups, each of FEWEST targets at least: 8, 64, 512, ... of them."""
+        return bisect(self.y, 3 * max(0, int(math.log2(self.n / self.FEWEST)) // 3))
 
     @property
     def n(self) -> int:
@@ -136,14 +143,27 @@ class SemiDiscrete:
         move = self.scale * self.y[cells].double() - self.sampler.scale * x.double()
         return (move + (self.mean - self.sampler.mean)).square().sum(1).mean()
 
+    def measured(self, cells: Diagram, domain: Domain) -> Check:
+        """The error and the cost of exact cells, with nothing to estimate.
+
+        E|x − T(x)|² with T(x) − E T = scale · y and x − E x = scale' · x, as in `_cost`, by the moments of the cells.
+        """
+        y, nu = self.wide.cpu().numpy(), self.weights.cpu().numpy()
+        share, first, second = (part / domain.mass for part in (cells.masses, cells.first, cells.second))
+        chi2 = float((np.square(share - nu) / nu).sum())
+        a, b, away = self.scale, self.sampler.scale, (self.mean - self.sampler.mean).cpu().numpy()
+        parts = b * b * second - 2 * a * b * (first * y).sum(1) + a * a * share * np.square(y).sum(1)
+        cost = parts.sum() + 2 * away @ (a * share @ y - b * first.sum(0)) + away @ away
+        return Check(Estimate(chi2, 0.0), Estimate(float(cost), 0.0), 0)
+
     def heights(self, h: Tensor) -> Tensor:
         """The heights (n,) of all given targets in the user's coordinates, mean 0 over nu.
 
         A target of weight zero gets a plane that lies under all others wherever |x − E x| is less than 1,000 times the
         source's root mean square radius: its cell is empty.
         """
-        back = self.scale * self.sampler.scale * h.double() - self.scale * (self.y.double() @ self.sampler.mean)
-        back = back - self.nu.double() @ back
+        back = self.scale * self.sampler.scale * h.double() - self.scale * (self.wide @ self.sampler.mean)
+        back = back - self.weights @ back
         out = torch.empty(len(self.kept), dtype=torch.float64, device=h.device)
         out[self.kept] = back[self.index]
         if not self.kept.all():
@@ -156,8 +176,8 @@ class SemiDiscrete:
         """Heights (n of the targets given,) in the problem's own coordinates: where a warm start begins."""
         given = heights.to(self.nu.device).double()[self.kept]
         first = torch.empty(self.n, dtype=torch.float64, device=given.device).index_copy_(0, self.index, given)
-        first = first + self.scale * (self.y.double() @ self.sampler.mean)
-        return (first / (self.scale * self.sampler.scale)).to(self.y)
+        first = first + self.scale * (self.wide @ self.sampler.mean)
+        return first / (self.scale * self.sampler.scale)
 
 
 class Check(NamedTuple):

@@ -9,17 +9,23 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from brenier.device import find
 from brenier.measures import Discrete, Source
 from brenier.solution import Estimate, Solution, Status
+from brenier.transport.domain import Domain
+from brenier.transport.newton import Exact
 from brenier.transport.potential import BrenierPotential
 from brenier.transport.problem import Check, SemiDiscrete
 from brenier.transport.stochastic import AveragedAdam
 
+METHODS = ("auto", "newton", "lbfgs", "stochastic")
+EXACT_UP_TO = {1: 10**8, 2: 10**6, 3: 10**5}  # targets for which "auto" is exact, by dimension
 BATCH = 512  # samples a step
 FIRST = 5.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
 RATE = 0.03  # of the first steps, in the targets' standard deviation
@@ -31,7 +37,8 @@ class TransportSolution(Solution):
     """A transport: the potential, its error and its cost.
 
     relrms = sqrt(Σ_i (mu(W_i) − nu_i)² / nu_i) and cost = W2² = E|x − T(x)|² come from one set of fresh samples that
-    the iteration never saw. `samples` counts what the iteration drew; each check in `history` names what it drew.
+    the iteration never saw; of an exact method from its cells, without error. `samples` counts what the iteration drew;
+    each check in `history` names what it drew.
     """
 
     potential: BrenierPotential
@@ -57,15 +64,20 @@ def solve(
 ) -> TransportSolution:
     """The Brenier potential that carries `source` to `target`: min_h E(h) = ∫ u dmu − Σ nu_i h_i.
 
-    Passes of averaged stochastic descent, each with twice the samples of the one before, start from the best affine map
-    (or from `start`, a potential of the same points). After each pass chi2 = Σ (mu(W_i) − nu_i)² / nu_i is measured on
-    fresh samples; converged is chi2 + 2 standard errors ≤ tol² (default tol 0.2), confirmed on another fresh set.
+    Exact methods, for a source with a convex region and a density that is uniform or given on a grid (`UniformCube`,
+    `UniformPolytope`, `GridDensity`, `UniformBall` in two dimensions), d ≤ 3: damped Newton or L-BFGS on exact cells.
+    Converged is max_i |mu(W_i)/nu_i − 1| ≤ tol (default 1e-6).
+
+    Stochastic, for every source in every dimension: passes of averaged stochastic descent, each with twice the samples
+    of the one before, start from the best affine map (or from `start`, a potential of the same points). After each pass
+    chi2 = Σ (mu(W_i) − nu_i)² / nu_i is measured on fresh samples; converged is chi2 + 2 standard errors ≤ tol²
+    (default tol 0.2), confirmed on another fresh set.
 
     Args:
         source: a measure of `brenier.measures`, or anything with `dim` and `sample(m, generator)`.
         target: n weighted points (n, d); zero weights and duplicates are allowed.
-        method: "stochastic", in any dimension; "auto" picks by dimension, size and source and says why in `history`.
-        tol: the relrms to reach.
+        method: "newton", "lbfgs" or "stochastic"; "auto" picks by dimension, size and source and says why in `history`.
+        tol: the relrms to reach; of exact methods the largest relative error of a mass.
         max_seconds: wall seconds for everything; running out is a status, not an exception.
         max_samples: samples for the iteration; 40 n / tol² by default.
         generator: where the randomness comes from; torch's own default generator when None.
@@ -91,11 +103,13 @@ def solve(
         raise TypeError(f"target must be a measures.Discrete, got {type(target).__name__}")
     if not isinstance(source, Source):
         raise TypeError(f"source must have dim and sample(m, generator), got {type(source).__name__}")
-    if method not in ("auto", "stochastic"):
-        raise ValueError(f'method must be "auto" or "stochastic", got {method!r}')
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if source.dim != target.dim:
         raise ValueError(f"source and target must share a dimension, got {source.dim} and {target.dim}")
-    tol = 0.2 if tol is None else tol
+    domain = Domain.of(source)
+    method, why = choose(method, domain, source, target)
+    tol = (1e-6 if method in ("newton", "lbfgs") else 0.2) if tol is None else tol
     _check_budgets(tol=tol, max_seconds=max_seconds, max_samples=max_samples)
     if start is not None and start.heights.shape != (target.n,):
         raise ValueError(f"start must have one height per target, got {len(start.heights)} for {target.n}")
@@ -104,20 +118,78 @@ def solve(
     if device is not None:
         place = find(device)
         target = Discrete(target.points.to(place), target.weights.to(place))
-    problem = SemiDiscrete(source, target, generator)
+    problem, deadline = (
+        SemiDiscrete(source, target, generator),
+        math.inf if max_seconds is None else began + max_seconds,
+    )
+    history: list[dict[str, Any]] = [{"method": method, "why": why}]
     with _bar(progress) as bar:
-        loop = _Loop(problem, tol, began, max_seconds, max_samples, bar)
-        loop.history.append({"method": "stochastic", "why": f"any dimension (here {target.dim}), any source"})
-        status, h, check = loop.run(problem.bures() if start is None else problem.own(start.heights))
+        if domain is not None and method in ("newton", "lbfgs"):
+            status, h, answer = _exactly(problem, domain, method, tol, deadline, start, history, bar)
+            samples = 0
+        else:
+            loop = _Loop(problem, tol, began, max_seconds, max_samples, history, bar)
+            status, h, answer = loop.run(problem.bures() if start is None else problem.own(start.heights).to(problem.y))
+            samples = loop.samples
     return TransportSolution(
         status=status,
         seconds=time.perf_counter() - began,
-        history=loop.history,
+        history=history,
         potential=BrenierPotential(target.points, problem.heights(h)),
-        relrms=check.relrms,
-        cost=check.cost,
-        samples=loop.samples,
+        relrms=answer.relrms,
+        cost=answer.cost,
+        samples=samples,
     )
+
+
+def choose(method: str, domain: Domain | None, source: Source, target: Discrete) -> tuple[str, str]:
+    """The method to use, and why it is used.
+
+    Raises:
+        ValueError: an exact method for a source that has no exact cells.
+    """
+    n, d = target.points.shape
+    named = f"{type(source).__name__} in {d} dimensions"
+    if method == "stochastic":
+        return method, "asked for"
+    if method != "auto":
+        if domain is None:
+            raise ValueError(f"method {method!r} needs a source with a region of at most 3 dimensions, got {named}")
+        return method, "asked for"
+    if domain is None:
+        return "stochastic", f"no exact cells for {named}"
+    if n > EXACT_UP_TO[d]:
+        return "stochastic", f"{n} targets are more than the {EXACT_UP_TO[d]} for which exact cells are quick"
+    return "newton", f"exact cells for {named}"
+
+
+def _exactly(
+    problem: SemiDiscrete,
+    domain: Domain,
+    method: str,
+    tol: float,
+    deadline: float,
+    start: BrenierPotential | None,
+    history: list[dict[str, Any]],
+    bar: Progress | None,
+) -> tuple[Status, Tensor, Check]:
+    """Status, heights and error of an exact method, in float64 whatever the points' numbers."""
+
+    def watch(record: dict[str, float]) -> None:
+        history.append(record)
+        if bar is not None:
+            bar.console.print(f"  {method}: largest relative error of a mass {record['error']:.2g}")
+
+    region = domain.moved(problem.sampler.mean.cpu().numpy(), problem.sampler.scale)
+    y, nu = problem.wide.cpu().numpy(), problem.weights.cpu().numpy()
+    first = None if start is None else problem.own(start.heights).cpu().numpy()
+    order = KDTree(y).indices  # what is near lies near in memory, too
+    exact = Exact(y[order], nu[order], region, tol, deadline, watch)
+    status, h, cells = exact.run(method, None if first is None else first[order])
+    heights = np.empty_like(h)
+    heights[order] = h
+    check = problem.measured(cells.among(len(y), order), region)
+    return status, torch.from_numpy(heights - nu @ heights).to(problem.wide.device), check
 
 
 class _Loop:
@@ -130,6 +202,7 @@ class _Loop:
         began: float,
         max_seconds: float | None,
         max_samples: int | None,
+        history: list[dict[str, Any]],
         bar: Progress | None,
     ) -> None:
         self.problem, self.tol, self.began, self.bar = problem, tol, began, bar
@@ -137,8 +210,7 @@ class _Loop:
         self.budget = int(LONGEST * self.unit) if max_samples is None else max_samples
         self.deadline = math.inf if max_seconds is None else began + max_seconds
         self.descent_deadline = math.inf if max_seconds is None else began + 0.85 * max_seconds
-        self.samples = 0
-        self.history: list[dict[str, Any]] = []
+        self.samples, self.history = 0, history
 
     def run(self, h: Tensor) -> tuple[Status, Tensor, Check]:
         """Status, heights and the check that speaks for them."""
