@@ -29,7 +29,7 @@ class Status(Enum):
     SOLVED = "converged: every cell, exactly measured, has its mass within tol"
     OUT_OF_SAMPLES = "not converged: the sampling error is larger than tol; raise max_samples or tol"
     OUT_OF_TIME = "not converged: the time ran out before the error was within tol; raise max_seconds or tol"
-    OUT_OF_PRECISION = "not converged: the error has stopped falling at the resolution of the numbers; pass float64 points or raise tol"
+    OUT_OF_PRECISION = "not converged: the numbers are too coarse for a smaller error; pass float64 points or raise tol"
     EPOCHS_DONE = "done: every epoch was trained, the weights best on held-out samples are kept; more epochs may help"
     STOPPED_EARLY = "done: the error on held-out samples stopped falling, the best weights are kept"
 
