@@ -22,7 +22,7 @@ ROUNDING = 1e-12  # of the region's mass: by so much the cells' sum may exceed i
 ALONE = 256  # cells that one thread clips sooner than several
 THREADS = os.cpu_count() or 1
 REPAIRS = 12  # of the cells that don't agree with their neighbours', before and after the lower hull is asked for
-AGREED = 1e-9  # of the larger of the two sizes of a facet that its two cells give
+AGREED = 1e-9  # of the boundary of a cell: by so much its facets may differ from what its neighbours say of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,24 +93,18 @@ def diagram(y: np.ndarray, h: np.ndarray, domain: Domain, places: np.ndarray | N
 def tiles(y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, least: np.ndarray | None = None) -> Diagram:
     """The cells clipped by the planes of their neighbours and of theirs, `near`, and mended where that isn't enough.
 
-    Too large a cell disagrees with a neighbour about a facet: such cells are clipped anew, by all that were found near
-    them. Ends when all cells sum to the whole; or when one is smaller than `least` (n,), as then the true one is, too.
+    Too large a cell disagrees with its neighbours about its boundary: such cells are clipped anew, by all that were
+    found near them. Ends when all cells sum to the whole; or when one is smaller than `least` (n,), as then the true one is, too.
     """
     found = clip(y, h, domain, near, np.arange(len(y)))
     for _ in range(REPAIRS):
         if covers(found, domain) or (least is not None and (found.masses < least).any()):
             break
-        doubtful = np.unique(_disputed(found.facets).nonzero())
-        near = both_ways(near + found.facets)
-        again = clip(y, h, domain, near, doubtful)
-        found = found.mended(again, doubtful)
+        own, others = found.facets.sum(1), found.facets.sum(0)
+        doubtful = np.flatnonzero(np.abs(own - others) > AGREED * np.maximum(own, others))
+        near = both_ways(abs(near) + found.facets)
+        found = found.mended(clip(y, h, domain, near, doubtful), doubtful)
     return found
-
-
-def _disputed(facets: csr_array) -> csr_array:
-    """The pairs of cells that give their facet two sizes."""
-    other = facets.T.tocsr()
-    return abs(facets - other) > AGREED * facets.maximum(other)
 
 
 def unit(y: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

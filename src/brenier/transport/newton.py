@@ -90,7 +90,7 @@ class Exact:
             self.watch({"error": error, "step": t, "seconds": time.perf_counter() - self.started})
             if error <= tol:
                 return Status.SOLVED, h, cells
-            hessian, near = self.hessian(cells, domain), both_ways(cells.facets)
+            hessian = self.hessian(cells, domain)  # its pattern tells who is whose neighbour
             try:
                 way, t = solve(hessian, rest, min(max(0.1 * error, 1e-4), 1e-2)), min(1.0, 8 * t)
             except ArithmeticError:  # cells so unequal that rounding drowns the step
@@ -100,7 +100,7 @@ class Exact:
                     return Status.OUT_OF_TIME, h, cells
                 if t < SHORTEST:
                     return Status.OUT_OF_PRECISION, h, cells
-                new = self.stepped(h + t * way, near, domain, floor)
+                new = self.stepped(h + t * way, hessian, domain, floor)
                 if new is not None:
                     share = new.masses / domain.mass
                     if np.linalg.norm(share - self.nu) <= (1 - t / 2) * np.linalg.norm(rest):
@@ -122,11 +122,11 @@ class Exact:
 
     def hessian(self, cells: Diagram, domain: Domain) -> csr_array:
         """The second derivatives of E, a graph's Laplacian (n, n)."""
-        sides = both_ways(cells.facets).tocoo()
-        i, j = sides.coords
-        weights = sides.data / (2 * domain.mass * np.linalg.norm(self.y[i] - self.y[j], axis=1))
-        graph = csr_array((weights, (i, j)), shape=sides.shape)
-        return (diags_array(graph.sum(1)) - graph).tocsr()
+        sides = both_ways(cells.facets)
+        i, j = np.repeat(np.arange(len(self.y)), np.diff(sides.indptr)), sides.indices
+        away = np.sqrt(np.square(self.y[i] - self.y[j]).sum(1))
+        weights = csr_array((sides.data / (2 * domain.mass * away), j, sides.indptr), shape=sides.shape)
+        return diags_array(weights.sum(1)).tocsr() - weights
 
     def lbfgs(self, h: np.ndarray) -> tuple[Status, np.ndarray, Diagram]:
         """Limited-memory quasi-Newton, for which cells may be empty. Source: Liu and Nocedal 1989, by SciPy."""

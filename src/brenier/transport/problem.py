@@ -65,7 +65,7 @@ class SemiDiscrete:
         points, weights = target.points, target.weights.double()
         self.target = target
         self.kept = weights > 0
-        distinct, self.index = torch.unique(points[self.kept], dim=0, return_inverse=True)
+        distinct, self.index = merged(points[self.kept])
         nu = torch.zeros(len(distinct), dtype=torch.float64, device=points.device)
         nu.index_add_(0, self.index, weights[self.kept] / weights.sum())
         wide = distinct.double()
@@ -143,12 +143,12 @@ class SemiDiscrete:
         move = self.scale * self.y[cells].double() - self.sampler.scale * x.double()
         return (move + (self.mean - self.sampler.mean)).square().sum(1).mean()
 
-    def measured(self, cells: Diagram, domain: Domain) -> Check:
-        """The error and the cost of exact cells, with nothing to estimate.
+    def measured(self, cells: Diagram, domain: Domain, order: np.ndarray) -> Check:
+        """The error and the cost of exact cells of the targets in this order, with nothing to estimate.
 
         E|x − T(x)|² with T(x) − E T = scale · y and x − E x = scale' · x, as in `_cost`, by the moments of the cells.
         """
-        y, nu = self.wide.cpu().numpy(), self.weights.cpu().numpy()
+        y, nu = self.wide.cpu().numpy()[order], self.weights.cpu().numpy()[order]
         share, first, second = (part / domain.mass for part in (cells.masses, cells.first, cells.second))
         chi2 = float((np.square(share - nu) / nu).sum())
         a, b, away = self.scale, self.sampler.scale, (self.mean - self.sampler.mean).cpu().numpy()
@@ -178,6 +178,20 @@ class SemiDiscrete:
         first = torch.empty(self.n, dtype=torch.float64, device=given.device).index_copy_(0, self.index, given)
         first = first + self.scale * (self.wide @ self.sampler.mean)
         return first / (self.scale * self.sampler.scale)
+
+
+def merged(points: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows (k, d) of points (n, d), in lexicographic order, and which of them each row is (n,).
+
+    Example:
+        >>> merged(torch.tensor([[2.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
+        (tensor([[1., 0.],
+                [2., 0.]]), tensor([1, 0, 1]))
+    """
+    first, order = points[:, 0].sort()
+    if (first[1:] == first[:-1]).any():
+        return torch.unique(points, dim=0, return_inverse=True)
+    return points[order], torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
 
 
 class Check(NamedTuple):

@@ -188,8 +188,8 @@ def _exactly(
     status, h, cells = exact.run(method, None if first is None else first[order])
     heights = np.empty_like(h)
     heights[order] = h
-    check = problem.measured(cells.among(len(y), order), region)
-    return status, torch.from_numpy(heights - nu @ heights).to(problem.wide.device), check
+    heights = torch.from_numpy(heights - nu @ heights).to(problem.wide.device)
+    return status, heights, problem.measured(cells, region, order)
 
 
 class _Loop:
