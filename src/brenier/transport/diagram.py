@@ -90,20 +90,22 @@ def diagram(y: np.ndarray, h: np.ndarray, domain: Domain, places: np.ndarray | N
     return found.among(len(y), chosen)
 
 
-def tiles(y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, least: np.ndarray | None = None) -> Diagram:
+def tiles(
+    y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, rings: int = 2, least: np.ndarray | None = None
+) -> Diagram:
     """The cells clipped by the planes of their neighbours and of theirs, `near`, and mended where that isn't enough.
 
     Too large a cell disagrees with its neighbours about its boundary: such cells are clipped anew, by all that were
     found near them. Ends when all cells sum to the whole; or when one is smaller than `least` (n,), as then the true one is, too.
     """
-    found = clip(y, h, domain, near, np.arange(len(y)))
+    found = clip(y, h, domain, near, np.arange(len(y)), rings)
     for _ in range(REPAIRS):
         if covers(found, domain) or (least is not None and (found.masses < least).any()):
             break
         own, others = found.facets.sum(1), found.facets.sum(0)
         doubtful = np.flatnonzero(np.abs(own - others) > AGREED * np.maximum(own, others))
         near = both_ways(abs(near) + found.facets)
-        found = found.mended(clip(y, h, domain, near, doubtful), doubtful)
+        found = found.mended(clip(y, h, domain, near, doubtful, 2), doubtful)
     return found
 
 
@@ -144,21 +146,21 @@ def _in_threads(
     domain: Domain,
     near: csr_array,
     rows: np.ndarray,
-    *outputs: np.ndarray,
+    *rest: Any,
 ) -> list[Any]:
     """What the loop gives for parts of the rows, in order."""
     parts = np.array_split(rows, 4 * THREADS if len(rows) > ALONE else 1)
     given = (y, h, domain.low, domain.high, domain.planes, domain.inner, domain.density)
     graph = (near.indptr.astype(np.int64), near.indices.astype(np.int64))
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda some: loop(*given, *graph, some, *outputs), parts))
+        return list(pool.map(lambda some: loop(*given, *graph, some, *rest), parts))
 
 
-def clip(y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, rows: np.ndarray) -> Diagram:
-    """The cells of `rows` clipped by the planes of their neighbours and of theirs; the others are empty; d = 2 or 3."""
+def clip(y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, rows: np.ndarray, rings: int) -> Diagram:
+    """The cells of `rows` clipped by their neighbours, with two rings also by theirs; the others empty; d = 2 or 3."""
     n, d = y.shape
     masses, first, second, ends = np.zeros(n), np.zeros((n, d)), np.zeros(n), np.zeros(n + 1, dtype=np.int64)
-    parts = _in_threads(_kernel(domain).clipped, y, h, domain, near, rows, masses, first, second)
+    parts = _in_threads(_kernel(domain).clipped, y, h, domain, near, rows, rings, masses, first, second)
     count, names, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
     ends[rows + 1] = count
     return Diagram(masses, first, second, csr_array((sizes, names, ends.cumsum()), shape=(n, n)))

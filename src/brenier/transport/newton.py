@@ -18,6 +18,7 @@ from brenier.transport.laplacian import solve
 KNOTS = 32  # of the quantile function that places the first cells along an axis
 LINEAR = 0.1  # the share of a straight line in it, so that it rises everywhere
 SHORTEST = 1e-12  # of a Newton step: below it rounding rules
+SETTLED = 0.2  # the error from which on hardly any cell gets a new neighbour in a step
 SEEN = 1e-3  # of its mass that every cell of a density on a grid must have at the start
 DARK = (0.3, 1e-2, 1e-4, 0.0)  # else the shares of even light, added to the density, by which it is approached
 MEMORY = 20  # pairs of steps that L-BFGS remembers
@@ -100,7 +101,7 @@ class Exact:
                     return Status.OUT_OF_TIME, h, cells
                 if t < SHORTEST:
                     return Status.OUT_OF_PRECISION, h, cells
-                new = self.stepped(h + t * way, hessian, domain, floor)
+                new = self.stepped(h + t * way, hessian, 1 if error < SETTLED else 2, domain, floor)
                 if new is not None:
                     share = new.masses / domain.mass
                     if np.linalg.norm(share - self.nu) <= (1 - t / 2) * np.linalg.norm(rest):
@@ -108,14 +109,14 @@ class Exact:
                 t /= 2
             h, cells = h + t * way, new
 
-    def stepped(self, h: np.ndarray, near: csr_array, domain: Domain, floor: float) -> Diagram | None:
-        """The cells of h, sought from the last neighbours; None where one has less than `floor` of its mass.
+    def stepped(self, h: np.ndarray, near: csr_array, rings: int, domain: Domain, floor: float) -> Diagram | None:
+        """The cells of h, sought among the last neighbours; None where one has less than `floor` of its mass.
 
         Cells clipped by too few contain the true ones: too small a cell is seen before all are known to be true.
         """
         y, heights = unit(self.y, h)
         least = floor * self.nu * domain.mass
-        cells = tiles(y, heights, domain, near, least)
+        cells = tiles(y, heights, domain, near, rings, least)
         if not covers(cells, domain) and (cells.masses >= least).all():
             cells = diagram(self.y, h, domain)
         return None if (cells.masses < least).any() else cells

@@ -149,6 +149,7 @@ def _cell(
     inner: np.ndarray,
     start: np.ndarray,
     near: np.ndarray,
+    rings: int,
     stamp: np.ndarray,
     corners: np.ndarray,
     edges: np.ndarray,
@@ -164,8 +165,8 @@ def _cell(
         edges[0, k] = -1
     w, size, most = 0, 4, len(side) - 2
     stamp[i] = i
-    for ring in range(start[i + 1] - start[i] + 1):  # the rivals themselves, then the rivals of each
-        of = i if ring == 0 else near[start[i] + ring - 1]
+    for k in range(start[i + 1] - start[i] + 1 if rings > 1 else 1):  # the rivals themselves, then those of each
+        of = i if k == 0 else near[start[i] + k - 1]
         for c in range(start[of], start[of + 1]):
             j = near[c]
             if stamp[j] == i:
@@ -200,6 +201,7 @@ def clipped(
     start: np.ndarray,
     near: np.ndarray,
     rows: np.ndarray,
+    rings: int,
     mass: np.ndarray,
     first: np.ndarray,
     second: np.ndarray,
@@ -207,8 +209,8 @@ def clipped(
     """∫ρ (n,), ∫xρ (n, 2), ∫|x|²ρ (n,) of the cells `rows`; how many facets each has, their rivals, their ∫ρ dS.
 
     Cell i is the part of the domain in which plane i is no lower than those of its rivals near[start[i]:start[i + 1]]
-    and of their rivals. The domain is the box [low, high] where planes[:, :2] x ≤ planes[:, 2], which holds in the ball
-    `inner` (centre, radius). ρ is constant on the equal boxes of [low, high], density (p, q).
+    and, with two rings, of their rivals. The domain is the box [low, high] where planes[:, :2] x ≤ planes[:, 2], which
+    holds in the ball `inner` (centre, radius). ρ is constant on the equal boxes of [low, high], density (p, q).
     """
     stamp, moments, facet = np.full(len(y), -1), np.empty(4), np.empty(FEW)
     corners, edges, side = _buffers(FEW)
@@ -216,11 +218,11 @@ def clipped(
     names, sizes = np.empty(8 * len(rows) + FEW, np.int64), np.empty(8 * len(rows) + FEW)
     for r in range(len(rows)):
         i = rows[r]
-        w, size = _cell(i, y, h, low, high, planes, inner, start, near, stamp, corners, edges, side)
+        w, size = _cell(i, y, h, low, high, planes, inner, start, near, rings, stamp, corners, edges, side)
         while size < 0:
             corners, edges, side = _buffers(2 * len(side))
             facet, stamp[:] = np.empty(len(side)), -1
-            w, size = _cell(i, y, h, low, high, planes, inner, start, near, stamp, corners, edges, side)
+            w, size = _cell(i, y, h, low, high, planes, inner, start, near, rings, stamp, corners, edges, side)
         while total + size > len(names):
             names, sizes = _longer(names), _longer(sizes)
         for k in range(size):
@@ -258,11 +260,11 @@ def shares(
     part, part_edges, part_side = _buffers(FEW)
     share, total = np.zeros((start[rows + 1] - start[rows]).sum()), 0
     for i in rows:
-        w, size = _cell(i, y, h, low, high, planes, inner, start, near, stamp, corners, edges, side)
+        w, size = _cell(i, y, h, low, high, planes, inner, start, near, 1, stamp, corners, edges, side)
         while size < 0:
             corners, edges, side = _buffers(2 * len(side))
             stamp[:] = -1
-            w, size = _cell(i, y, h, low, high, planes, inner, start, near, stamp, corners, edges, side)
+            w, size = _cell(i, y, h, low, high, planes, inner, start, near, 1, stamp, corners, edges, side)
         if size + start[i + 1] - start[i] + 2 > len(part_side):
             part, part_edges, part_side = _buffers(2 * (size + start[i + 1] - start[i] + 2))
         part_edges[:] = -1

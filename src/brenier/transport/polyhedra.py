@@ -254,14 +254,14 @@ def _weigh(room: Room, s: int, low: np.ndarray, high: np.ndarray, density: np.nd
 
 
 @njit(nogil=True, cache=True)
-def _around(i: int, start: np.ndarray, near: np.ndarray, stamp: np.ndarray, rivals: np.ndarray) -> int:
-    """Writes the candidates of i, then theirs, each once and never i, to rivals; how many they are."""
+def _around(i: int, start: np.ndarray, near: np.ndarray, rings: int, stamp: np.ndarray, rivals: np.ndarray) -> int:
+    """Writes the candidates of i, then, with two rings, theirs, each once and never i; how many they are."""
     stamp[i], found = i, 0
     for j in near[start[i] : start[i + 1]]:
         if stamp[j] != i:
             stamp[j], rivals[found] = i, j
             found += 1
-    for k in range(found):
+    for k in range(found if rings > 1 else 0):
         for j in near[start[rivals[k]] : start[rivals[k] + 1]]:
             if stamp[j] != i:
                 stamp[j], rivals[found] = i, j
@@ -281,6 +281,7 @@ def clipped(
     start: np.ndarray,
     near: np.ndarray,
     rows: np.ndarray,
+    rings: int,
     mass: np.ndarray,
     first: np.ndarray,
     second: np.ndarray,
@@ -288,7 +289,7 @@ def clipped(
     """∫ (n,), ∫x (n, 3), ∫|x|² (n,) of the density over the cells `rows`, and their facets.
 
     Cell i is the part of the domain in which plane i is no lower than those of its candidates, near[start[i] :
-    start[i + 1]], and of theirs. The domain is the part of the box [low, high] where planes (q, 4) have
+    start[i + 1]], and, with two rings, of theirs. The domain is the part of the box [low, high] where planes (q, 4) have
     planes[:, :3] · x ≤ planes[:, 3]; a cell in the ball of centre inner[:3] and radius inner[3] satisfies them all.
     The density is constant on the equal boxes of a grid (a, b, c). Returned are, in the order of the cells, how many
     facets of positive area each has, and for each facet the rival on the other side and ∫ density over it, which is
@@ -300,7 +301,7 @@ def clipped(
     room = _room(256, low, high)
     for row in range(len(rows)):
         i = rows[row]
-        found = _around(i, start, near, stamp, rivals)
+        found = _around(i, start, near, rings, stamp, rivals)
         while True:
             s = _cell(room, i, y, h, rivals[:found], planes, inner)
             _weigh(room, s, low, high, density)
