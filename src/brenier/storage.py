@@ -21,7 +21,7 @@ from brenier.data import Layout
 from brenier.report import Features
 from brenier.solution import Estimate, Solution, Status
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -107,7 +107,7 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "extension": {"kind": extension.kind, "strength": extension.strength, "band": extension.band},
         "singular": {"mass": singular.mass, "threshold": min(singular.threshold, sys.float_info.max)},
         "transport": _record(solution)
-        | {"relrms": solution.relrms, "cost": solution.cost, "samples": solution.samples},
+        | {name: getattr(solution, name) for name in ("relrms", "cost", "lower", "upper", "samples")},
         "training": None if model.training_ is None else _record(model.training_),
         "seconds": model.seconds_,
     }
@@ -154,6 +154,8 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
         potential,
         Estimate(*record["relrms"]),
         Estimate(*record["cost"]),
+        Estimate(*record["lower"]),
+        record["upper"] and Estimate(*record["upper"]),
         record["samples"],
     )
     training = config["training"]

@@ -96,7 +96,8 @@ def tiles(
     """The cells clipped by the planes of their neighbours and of theirs, `near`, and mended where that isn't enough.
 
     Too large a cell disagrees with its neighbours about its boundary: such cells are clipped anew, by all that were
-    found near them. Ends when all cells sum to the whole; or when one is smaller than `least` (n,), as then the true one is, too.
+    found near them. Ends when all cells sum to the whole; or when one is smaller than `least` (n,), as the true one
+    then is, too.
     """
     found = clip(y, h, domain, near, np.arange(len(y)), rings)
     for _ in range(REPAIRS):

@@ -289,8 +289,8 @@ def clipped(
     """∫ (n,), ∫x (n, 3), ∫|x|² (n,) of the density over the cells `rows`, and their facets.
 
     Cell i is the part of the domain in which plane i is no lower than those of its candidates, near[start[i] :
-    start[i + 1]], and, with two rings, of theirs. The domain is the part of the box [low, high] where planes (q, 4) have
-    planes[:, :3] · x ≤ planes[:, 3]; a cell in the ball of centre inner[:3] and radius inner[3] satisfies them all.
+    start[i + 1]], and, with two rings, of theirs. The domain is the part of the box [low, high] where planes (q, 4)
+    have planes[:, :3] · x ≤ planes[:, 3]; all hold in the ball of centre inner[:3] and radius inner[3].
     The density is constant on the equal boxes of a grid (a, b, c). Returned are, in the order of the cells, how many
     facets of positive area each has, and for each facet the rival on the other side and ∫ density over it, which is
     0 where the density is.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from brenier.measures import Discrete, Source, moments
 from brenier.solution import Estimate
+from brenier.transport.bounds import AFFORDABLE, above, below
 from brenier.transport.diagram import Diagram
 from brenier.transport.domain import Domain
 from brenier.transport.hierarchy import bisect
@@ -120,31 +121,52 @@ class SemiDiscrete:
         jackknife's over blocks.
         """
         planes, rounds = self.planes.at(h), -(-m // (self.BLOCKS * self.CHUNK))
+        nu, duals, few = self.weights, self.duals(h), self.n <= AFFORDABLE
         size = Sampler.BLOCK * -(-m // (self.BLOCKS * rounds * Sampler.BLOCK))
-        counts, costs, done = torch.zeros(()), torch.zeros(()), 0
+        counts, costs, sums, done = torch.zeros(()), torch.zeros(()), torch.zeros_like(self.wide), 0
         while done < rounds:  # a round adds one chunk to every block; only the first may stop early, after 4 blocks
-            fresh, moved = [], []
+            fresh, paid = [], []
             for b in range(self.BLOCKS):
                 if done + b >= 4 and time.perf_counter() > deadline:
                     break
                 x, _, cells = self.sampler.top(planes, size, 1)
                 fresh.append(torch.bincount(cells[:, 0], minlength=self.n).double())
-                moved.append(self._cost(x, cells[:, 0]))
+                cost = self._cost(x, cells[:, 0])
+                paid.append(torch.stack([cost, cost + duals @ (nu - fresh[-1] / size)]))
+                if few:
+                    sums.index_add_(0, cells[:, 0], x.double())
             if done and len(fresh) < self.BLOCKS:
                 break
-            counts, costs, done = counts + torch.stack(fresh), costs + torch.stack(moved), done + 1
+            counts, costs, done = counts + torch.stack(fresh), costs + torch.stack(paid), done + 1
             if len(fresh) < self.BLOCKS:
                 break
         m = done * size
-        return Check(_chi2(counts, m, self.nu.double()), _mean(costs / done), len(counts) * m)
+        moved, bound = (_mean(part) for part in (costs / done).T)
+        total = counts.sum(0)
+        shares = total / total.sum()
+        upper = None
+        if few:
+            middles = self.sampler.scale * sums / total[:, None].clamp(min=1)
+            upper = Estimate(self._above(moved.mean, shares, middles), moved.sem)
+        return Check(_chi2(counts, m, nu), moved, bound, upper, len(counts) * m)
+
+    def duals(self, h: Tensor) -> Tensor:
+        """The dual variables (n,) of heights h: w_i = |E T + scale y_i − E x|² + 2 scale scale' h_i, float64."""
+        away = self.scale * self.wide + self.mean - self.sampler.mean
+        return away.square().sum(1) + 2 * self.scale * self.sampler.scale * h.double()
+
+    def _above(self, cost: float, masses: Tensor, middles: Tensor) -> float:
+        """`above` with targets and middles (n, d) as seen from the mean of the source."""
+        y = self.scale * self.wide + self.mean - self.sampler.mean
+        return above(cost, *(part.cpu().numpy() for part in (masses, middles, y, self.weights)))
 
     def _cost(self, x: Tensor, cells: Tensor) -> Tensor:
         """Mean |x − T(x)|² of a block in the user's coordinates: T(x) − E T = scale · y and x − E x = scale' · x."""
         move = self.scale * self.y[cells].double() - self.sampler.scale * x.double()
         return (move + (self.mean - self.sampler.mean)).square().sum(1).mean()
 
-    def measured(self, cells: Diagram, domain: Domain, order: np.ndarray) -> Check:
-        """The error and the cost of exact cells of the targets in this order, with nothing to estimate.
+    def measured(self, h: np.ndarray, cells: Diagram, domain: Domain, order: np.ndarray) -> Check:
+        """The error and the cost of exact cells, those of heights h of the targets in this order: nothing is estimated.
 
         E|x − T(x)|² with T(x) − E T = scale · y and x − E x = scale' · x, as in `_cost`, by the moments of the cells.
         """
@@ -153,8 +175,12 @@ class SemiDiscrete:
         chi2 = float((np.square(share - nu) / nu).sum())
         a, b, away = self.scale, self.sampler.scale, (self.mean - self.sampler.mean).cpu().numpy()
         parts = b * b * second - 2 * a * b * (first * y).sum(1) + a * a * share * np.square(y).sum(1)
-        cost = parts.sum() + 2 * away @ (a * share @ y - b * first.sum(0)) + away @ away
-        return Check(Estimate(chi2, 0.0), Estimate(float(cost), 0.0), 0)
+        cost = float(parts.sum() + 2 * away @ (a * share @ y - b * first.sum(0)) + away @ away)
+        lower = below(cost, share, np.square(a * y + away).sum(1) + 2 * a * b * h, nu)
+        upper = None
+        if self.n <= AFFORDABLE:
+            upper = Estimate(above(cost, share, b * first / share[:, None], a * y + away, nu), 0.0)
+        return Check(Estimate(chi2, 0.0), Estimate(cost, 0.0), Estimate(lower, 0.0), upper, 0)
 
     def heights(self, h: Tensor) -> Tensor:
         """The heights (n,) of all given targets in the user's coordinates, mean 0 over nu.
@@ -195,10 +221,12 @@ def merged(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Check(NamedTuple):
-    """The error of a potential on fresh samples: chi2, the cost W2², and how many samples it took."""
+    """The error of a potential on fresh samples: chi2, the cost, bounds of W2², and how many samples it took."""
 
     chi2: Estimate
     cost: Estimate
+    lower: Estimate
+    upper: Estimate | None
     samples: int
 
     def within(self, tol: float) -> bool:

@@ -29,10 +29,10 @@ class AveragedAdam:
         self.fine = _Adam(nu, rate, end)
         self.coarse = [_Adam(sums, rate, end.mean()) for sums in self._sums(nu)]
 
-    def step(self, counts: Tensor, m: int) -> None:
-        """One step from the counts (n,) of m samples."""
+    def step(self, counts: Tensor, m: int, spent: float = 0.0) -> None:
+        """One step from the counts (n,) of m samples; `spent`, the share of the time that is gone, may hurry it."""
         self.t += 1
-        progress = self.t / self.steps
+        progress = max(self.t / self.steps, spent)
         self.h -= self.fine.move(counts, m, progress)
         if progress > 0.5:
             self.averaged += 1
