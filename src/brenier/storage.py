@@ -107,7 +107,7 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "extension": {"kind": extension.kind, "strength": extension.strength, "band": extension.band},
         "singular": {"mass": singular.mass, "threshold": min(singular.threshold, sys.float_info.max)},
         "transport": _record(solution)
-        | {name: getattr(solution, name) for name in ("relrms", "cost", "lower", "upper", "samples")},
+        | {name: getattr(solution, name) for name in ("relrms", "cost", "lower", "samples")},
         "training": None if model.training_ is None else _record(model.training_),
         "seconds": model.seconds_,
     }
@@ -155,7 +155,6 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
         Estimate(*record["relrms"]),
         Estimate(*record["cost"]),
         Estimate(*record["lower"]),
-        record["upper"] and Estimate(*record["upper"]),
         record["samples"],
     )
     training = config["training"]

@@ -17,7 +17,9 @@ def test_cells_that_get_their_samples_in_clumps_settle_at_the_same_mass():
     n, m, clump, steps = 1024, 8, 2, 8000  # a cell is hit once in 128 steps, or twice at once in 256
     nu, generator = torch.full((n,), 1 / n), seeded()
     clumped = torch.arange(n) % 2 == 0
-    method = AveragedAdam(torch.zeros(n), nu, 0.03, torch.full((n,), 1e-3), steps, torch.zeros(n, dtype=torch.long))
+    method = AveragedAdam(
+        torch.zeros(n), nu, 0.03, torch.full((n,), 1e-3), steps, torch.zeros(n, dtype=torch.long), [torch.ones(1)]
+    )
 
     def mass(h):
         return torch.softmax(h.double(), 0)

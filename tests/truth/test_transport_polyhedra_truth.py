@@ -25,7 +25,7 @@ def nearest(y, k):
 def cells(y, h, start, near, density=UNIFORM, planes=NO_PLANES, inner=INNER, low=LOW, high=HIGH):
     mass, first, second = np.full(len(y), np.nan), np.full((len(y), 3), np.nan), np.full(len(y), np.nan)
     found = [
-        clipped(y, h, low, high, planes, inner, density, start, near, rows, mass, first, second)
+        clipped(y, h, low, high, planes, inner, density, start, near, rows, 2, mass, first, second)
         for rows in np.split(np.arange(len(y)), [len(y) // 3])
     ]
     count, names, sizes = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
@@ -205,7 +205,7 @@ def test_a_cell_with_hundreds_of_facets(q):
     mass, *_ = cells(y[:1], h[:1], np.zeros(2, np.int64), np.zeros(0, np.int64), planes=planes, inner=inner)
     many = np.zeros(q + 1), np.zeros((q + 1, 3)), np.zeros(q + 1)
     count, _, sizes = clipped(
-        y, h, LOW, HIGH, NO_PLANES, INNER, UNIFORM, start, np.arange(1, q + 1), np.array([0]), *many
+        y, h, LOW, HIGH, NO_PLANES, INNER, UNIFORM, start, np.arange(1, q + 1), np.array([0]), 2, *many
     )
     assert count[0] == q
     assert many[0][0] == pytest.approx(mass[0], rel=1e-13)
@@ -295,7 +295,9 @@ def test_no_cells_and_single_cells():
     assert mass == pytest.approx(1)
     assert second == pytest.approx(1)
     assert count.sum() == 0
-    count, names, sizes = clipped(y, h, LOW, HIGH, NO_PLANES, INNER, UNIFORM, *empty, empty[1][:0], mass, first, second)
+    count, names, sizes = clipped(
+        y, h, LOW, HIGH, NO_PLANES, INNER, UNIFORM, *empty, empty[1][:0], 2, mass, first, second
+    )
     assert len(count) == len(names) == len(sizes) == 0
     hidden = h - np.array([9, 0, 0, 0, 0.0])
     mass, first, second, count, *_ = cells(y, hidden, *everyone(5))

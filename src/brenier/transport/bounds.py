@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+
+from brenier.solution import Estimate
 
 AFFORDABLE = 2000  # targets for which a plan is made good by a linear program
 
@@ -19,26 +23,35 @@ def below(cost: float, masses: np.ndarray, duals: np.ndarray, nu: np.ndarray) ->
     return float(cost + (nu - masses) @ duals)
 
 
-def above(cost: float, masses: np.ndarray, middles: np.ndarray, y: np.ndarray, nu: np.ndarray) -> float:
-    """The cost of an admissible plan ≥ W2²: T, made good by sending what a cell has too much to cells with too little.
-
-    An even share of cell i goes to y_j instead of y_i at the extra price |c_i − y_j|² − |c_i − y_i|², c_i (n, d) the
-    `middles`, its centroid. The cheapest such moves are a transport of the surplus to the want.
-
-    Example:
-        >>> y = np.array([[0.0], [1.0]])
-        >>> above(0.0, np.array([0.5, 0.5]), y, y, np.array([0.75, 0.25]))
-        0.25
+class Moves(NamedTuple):
+    """What a map T does, of which an admissible plan can be made: its cost, the masses (n,) and centroids `middles`
+    (n, d) of its cells, the targets y (n, d) and their weights nu (n,); float64.
     """
-    import ot  # takes a second to import: only who asks waits
 
-    much, little = np.flatnonzero(masses > nu), np.flatnonzero(masses < nu)
-    if not len(much) or not len(little):
-        return cost
-    surplus, want = (masses - nu)[much], (nu - masses)[little]
-    moved = min(surplus.sum(), want.sum())
-    far = np.square(middles[much, None] - y[None, little]).sum(2)
-    price = far - np.square(middles[much] - y[much]).sum(1)[:, None]
-    least = price.min()  # the simplex wants no negative prices; all moves together pay it `moved` times
-    extra = ot.emd2(surplus / surplus.sum(), want / want.sum(), price - least, numItermax=10_000_000) + least
-    return float(cost + moved * extra)
+    cost: Estimate
+    masses: np.ndarray
+    middles: np.ndarray
+    y: np.ndarray
+    nu: np.ndarray
+
+    def above(self) -> Estimate:
+        """The cost of an admissible plan ≥ W2²: T, made good by sending what a cell has too much where it is wanted.
+
+        An even share of cell i goes to y_j instead of y_i at the extra price |c_i − y_j|² − |c_i − y_i|². The cheapest
+        such moves are a transport of the surplus to the want, a linear program.
+
+        Example:
+            >>> y = np.array([[0.0], [1.0]])
+            >>> Moves(Estimate(0.0, 0.0), np.array([0.5, 0.5]), y, y, np.array([0.75, 0.25])).above().mean
+            0.25
+        """
+        import ot  # takes a second to import: only who asks waits
+
+        much, little = np.flatnonzero(self.masses > self.nu), np.flatnonzero(self.masses < self.nu)
+        if not len(much) or not len(little):
+            return self.cost
+        surplus, want = (self.masses - self.nu)[much], (self.nu - self.masses)[little]
+        far = np.square(self.middles[much, None] - self.y[None, little]).sum(2)
+        price = far - np.square(self.middles[much] - self.y[much]).sum(1)[:, None]
+        extra = ot.emd2(surplus / surplus.sum(), want / want.sum(), price, numItermax=10_000_000)
+        return Estimate(float(self.cost.mean + surplus.sum() * extra), self.cost.sem)

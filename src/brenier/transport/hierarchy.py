@@ -6,6 +6,27 @@ import torch
 from torch import Tensor
 
 
+def spreads(points: Tensor, weights: Tensor, groups: Tensor, fan: int) -> list[Tensor]:
+    """Root mean square distances to the mean of the whole, (1,), of its `fan` parts, of their parts (fan²,), and so on.
+
+    points (n, d), weights (n,), groups (n,) the labels of the finest parts, whose leading digits name the larger ones.
+
+    Example:
+        >>> spreads(torch.tensor([[0.0], [2.0], [5.0], [5.0]]), torch.ones(4), torch.tensor([0, 0, 1, 1]), 2)
+        [tensor([2.1213]), tensor([1., 0.])]
+    """
+    found, labels = [], groups
+    while True:
+        parts = int(labels.max()) + 1
+        mass = weights.new_zeros(parts).index_add_(0, labels, weights)
+        mean = points.new_zeros(parts, points.shape[1]).index_add_(0, labels, weights[:, None] * points) / mass[:, None]
+        squares = weights * (points - mean[labels]).square().sum(1)
+        found.append((weights.new_zeros(parts).index_add_(0, labels, squares) / mass).sqrt())
+        if parts == 1:
+            return found[::-1]
+        labels = labels // fan
+
+
 def bisect(points: Tensor, times: int) -> Tensor:
     """Labels (n,) from 0 to 2^times − 1 of groups of equally many points (n, d), n ≥ 2^times.
 

@@ -21,14 +21,15 @@ THREADED = 1 << 22  # scores that are worth a second thread
 class Planes:
     """The k highest of n planes at m places, in memory O(n d + block).
 
-    On a CPU by the compiled kernel. Elsewhere, for gradients, and at places in many dimensions that are no sums, by a
-    library's products: a maximum vectorises, an argmax does not, so the planes are dealt into `groups` groups, the k
-    groups with the highest maxima hold the k highest planes, and only those are searched.
+    On a CPU by the compiled kernel. Elsewhere, where it is not yet `compiled`, for gradients, and at places in many
+    dimensions that are no sums, by a library's products: a maximum vectorises, an argmax does not, so the planes are
+    dealt into `groups` groups, the k groups with the highest maxima hold the k highest planes, and only those are
+    searched.
     """
 
-    def __init__(self, points: Tensor, heights: Tensor) -> None:
+    def __init__(self, points: Tensor, heights: Tensor, compiled: bool = True) -> None:
         n = len(points)
-        self.n = n
+        self.n, self.compiled = n, compiled
         self.groups = 1 << max(4, min(9, (n.bit_length() + 1) // 2))
         missing = -n % self.groups
         self.points = pad(points, (0, 0, 0, missing))
@@ -79,7 +80,7 @@ class Planes:
     def _compiles(self, *places: Tensor) -> bool:
         """Whether the kernel can do it: on a CPU, in a type that it knows, where no gradient is asked for."""
         tensors = (self.points, self.heights, *places)
-        known = self.points.dtype in (torch.float32, torch.float64)
+        known = self.compiled and self.points.dtype in (torch.float32, torch.float64)
         return known and self.points.device.type == "cpu" and not any(t.requires_grad for t in tensors)
 
     def _top_by_kernel(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:

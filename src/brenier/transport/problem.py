@@ -13,10 +13,10 @@ from torch import Tensor
 
 from brenier.measures import Discrete, Source, moments
 from brenier.solution import Estimate
-from brenier.transport.bounds import AFFORDABLE, above, below
+from brenier.transport.bounds import AFFORDABLE, Moves, below
 from brenier.transport.diagram import Diagram
 from brenier.transport.domain import Domain
-from brenier.transport.hierarchy import bisect
+from brenier.transport.hierarchy import bisect, spreads
 from brenier.transport.planes import Planes
 
 
@@ -62,7 +62,9 @@ class SemiDiscrete:
     BLOCKS, CHUNK = 32, 1 << 14
     FEWEST = 10  # targets in a group
 
-    def __init__(self, source: Source, target: Discrete, generator: torch.Generator | None) -> None:
+    def __init__(
+        self, source: Source, target: Discrete, generator: torch.Generator | None, compiled: bool = True
+    ) -> None:
         points, weights = target.points, target.weights.double()
         self.target = target
         self.kept = weights > 0
@@ -76,12 +78,17 @@ class SemiDiscrete:
         self.wide, self.weights = (wide - self.mean) / self.scale, nu  # in float64, for the exact methods
         self.y, self.nu = self.wide.to(points.dtype), nu.to(points.dtype)
         self.sampler = Sampler(source, self.y, generator)
-        self.planes = Planes(self.y, torch.zeros_like(self.nu))
+        self.planes = Planes(self.y, torch.zeros_like(self.nu), compiled)
 
     @cached_property
     def groups(self) -> Tensor:
         """Labels (n,) of nested groups, each of FEWEST targets at least: 8, 64, 512, ... of them."""
         return bisect(self.y, 3 * max(0, int(math.log2(self.n / self.FEWEST)) // 3))
+
+    @cached_property
+    def spreads(self) -> list[Tensor]:
+        """Root mean square radii of the whole and of the groups, level by level."""
+        return spreads(self.y, self.nu, self.groups, 8)
 
     @property
     def n(self) -> int:
@@ -144,21 +151,18 @@ class SemiDiscrete:
         moved, bound = (_mean(part) for part in (costs / done).T)
         total = counts.sum(0)
         shares = total / total.sum()
-        upper = None
-        if few:
-            middles = self.sampler.scale * sums / total[:, None].clamp(min=1)
-            upper = Estimate(self._above(moved.mean, shares, middles), moved.sem)
-        return Check(_chi2(counts, m, nu), moved, bound, upper, len(counts) * m)
+        middles = self.sampler.scale * sums / total[:, None].clamp(min=1)
+        moves = Moves(moved, *(part.cpu().numpy() for part in (shares, middles, self._seen, nu))) if few else None
+        return Check(_chi2(counts, m, nu), moved, bound, moves, len(counts) * m)
 
     def duals(self, h: Tensor) -> Tensor:
         """The dual variables (n,) of heights h: w_i = |E T + scale y_i − E x|² + 2 scale scale' h_i, float64."""
-        away = self.scale * self.wide + self.mean - self.sampler.mean
-        return away.square().sum(1) + 2 * self.scale * self.sampler.scale * h.double()
+        return self._seen.square().sum(1) + 2 * self.scale * self.sampler.scale * h.double()
 
-    def _above(self, cost: float, masses: Tensor, middles: Tensor) -> float:
-        """`above` with targets and middles (n, d) as seen from the mean of the source."""
-        y = self.scale * self.wide + self.mean - self.sampler.mean
-        return above(cost, *(part.cpu().numpy() for part in (masses, middles, y, self.weights)))
+    @property
+    def _seen(self) -> Tensor:
+        """The targets (n, d) as seen from the mean of the source, float64."""
+        return self.scale * self.wide + self.mean - self.sampler.mean
 
     def _cost(self, x: Tensor, cells: Tensor) -> Tensor:
         """Mean |x − T(x)|² of a block in the user's coordinates: T(x) − E T = scale · y and x − E x = scale' · x."""
@@ -177,10 +181,10 @@ class SemiDiscrete:
         parts = b * b * second - 2 * a * b * (first * y).sum(1) + a * a * share * np.square(y).sum(1)
         cost = float(parts.sum() + 2 * away @ (a * share @ y - b * first.sum(0)) + away @ away)
         lower = below(cost, share, np.square(a * y + away).sum(1) + 2 * a * b * h, nu)
-        upper = None
+        primal, moves = Estimate(cost, 0.0), None
         if self.n <= AFFORDABLE:
-            upper = Estimate(above(cost, share, b * first / share[:, None], a * y + away, nu), 0.0)
-        return Check(Estimate(chi2, 0.0), Estimate(cost, 0.0), Estimate(lower, 0.0), upper, 0)
+            moves = Moves(primal, share, b * first / share.clip(1e-300)[:, None], a * y + away, nu)
+        return Check(Estimate(chi2, 0.0), primal, Estimate(lower, 0.0), moves, 0)
 
     def heights(self, h: Tensor) -> Tensor:
         """The heights (n,) of all given targets in the user's coordinates, mean 0 over nu.
@@ -226,7 +230,7 @@ class Check(NamedTuple):
     chi2: Estimate
     cost: Estimate
     lower: Estimate
-    upper: Estimate | None
+    moves: Moves | None
     samples: int
 
     def within(self, tol: float) -> bool:

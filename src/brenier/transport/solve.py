@@ -6,7 +6,8 @@ import math
 import numbers
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -17,17 +18,20 @@ from torch import Tensor
 from brenier.device import find
 from brenier.measures import Discrete, Source
 from brenier.solution import Estimate, Solution, Status
+from brenier.transport import compiling
+from brenier.transport.bounds import Moves
 from brenier.transport.domain import Domain
+from brenier.transport.multiscale import FEW, grouped, refined
 from brenier.transport.newton import Exact
 from brenier.transport.potential import BrenierPotential
 from brenier.transport.problem import Check, SemiDiscrete
 from brenier.transport.stochastic import AveragedAdam
 
-METHODS = ("auto", "newton", "lbfgs", "stochastic")
+METHODS = ("auto", "newton", "lbfgs", "stochastic", "multiscale")
 EXACT_UP_TO = {1: 10**8, 2: 10**6, 3: 10**5}  # targets for which "auto" is exact, by dimension
 BATCH = 512  # samples a step
 FIRST = 5.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
-RATE = 0.03  # of the first steps, in the targets' standard deviation
+RATE = 0.05  # of the first steps, in root mean square radii of the targets
 LOOK = 16  # the share of a full check's samples that a look at the error takes
 LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
 
@@ -47,8 +51,13 @@ class TransportSolution(Solution):
     relrms: Estimate
     cost: Estimate
     lower: Estimate
-    upper: Estimate | None
     samples: int
+    moves: Moves | None = field(default=None, repr=False)
+
+    @cached_property
+    def upper(self) -> Estimate | None:
+        """The cost of an admissible plan, no less than W2²; None beyond 2,000 targets."""
+        return None if self.moves is None else self.moves.above()
 
     def __str__(self) -> str:
         return f"{self.status} (relrms {self.relrms}, {self.samples:,} samples, {self.seconds:.1f} s)"
@@ -80,7 +89,8 @@ def solve(
     Args:
         source: a measure of `brenier.measures`, or anything with `dim` and `sample(m, generator)`.
         target: n weighted points (n, d); zero weights and duplicates are allowed.
-        method: "newton", "lbfgs" or "stochastic"; "auto" picks by dimension, size and source and says why in `history`.
+        method: "newton", "lbfgs" or "stochastic"; "auto" picks by dimension, size and source and says why in `history`,
+            "multiscale" does, too, and starts from the transport to groups of targets, found in the same way.
         tol: the relrms to reach; of exact methods the largest relative error of a mass.
         max_seconds: wall seconds for everything; running out is a status, not an exception.
         max_samples: samples for the iteration; 40 n / tol² by default.
@@ -112,7 +122,8 @@ def solve(
     if source.dim != target.dim:
         raise ValueError(f"source and target must share a dimension, got {source.dim} and {target.dim}")
     domain = Domain.of(source)
-    method, why = choose(method, domain, source, target)
+    coarsely = method == "multiscale"
+    method, why = choose("auto" if coarsely else method, domain, source, target)
     tol = (1e-6 if method in ("newton", "lbfgs") else 0.2) if tol is None else tol
     _check_budgets(tol=tol, max_seconds=max_seconds, max_samples=max_samples)
     if start is not None and start.heights.shape != (target.n,):
@@ -122,30 +133,44 @@ def solve(
     if device is not None:
         place = find(device)
         target = Discrete(target.points.to(place), target.weights.to(place))
-    problem, deadline = (
-        SemiDiscrete(source, target, generator),
-        math.inf if max_seconds is None else began + max_seconds,
-    )
     history: list[dict[str, Any]] = [{"method": method, "why": why}]
+    if coarsely and start is None and target.n > FEW:
+        coarse, group = grouped(target)
+        most = None if max_seconds is None else max_seconds / 4
+        answer = solve(source, coarse, "multiscale", tol / 2, most, max_samples, generator, progress=progress)
+        history.append({"coarse": answer.history, "targets": coarse.n, "samples": answer.samples})
+        start = refined(answer.potential, source, target, group, generator)
+    deadline, exact = began + (max_seconds or math.inf), method in ("newton", "lbfgs")
     with _bar(progress) as bar:
-        if domain is not None and method in ("newton", "lbfgs"):
-            status, h, answer = _exactly(problem, domain, method, tol, deadline, start, history, bar)
+        compiled = _compiled(target, exact, began, max_seconds, bar)
+        problem = SemiDiscrete(source, target, generator, compiled)
+        if domain is not None and exact and compiled:
+            status, h, check = _exactly(problem, domain, method, tol, deadline, start, history, bar)
             samples = 0
-        else:
+        else:  # exact methods that could not be compiled in time are out of time here, with a sampled error
             loop = _Loop(problem, tol, began, max_seconds, max_samples, history, bar)
-            status, h, answer = loop.run(problem.bures() if start is None else problem.own(start.heights).to(problem.y))
+            status, h, check = loop.run(problem.bures() if start is None else problem.own(start.heights).to(problem.y))
             samples = loop.samples
     return TransportSolution(
         status=status,
         seconds=time.perf_counter() - began,
         history=history,
         potential=BrenierPotential(target.points, problem.heights(h)),
-        relrms=answer.relrms,
-        cost=answer.cost,
-        lower=answer.lower,
-        upper=answer.upper,
+        relrms=check.relrms,
+        cost=check.cost,
+        lower=check.lower,
         samples=samples,
+        moves=check.moves,
     )
+
+
+def _compiled(target: Discrete, exact: bool, began: float, max_seconds: float | None, bar: Progress | None) -> bool:
+    """Whether the inner loops are compiled in time: exact methods wait for them, sampling can do without."""
+    if max_seconds is None and bar is None:
+        return True
+    patience = began + (max_seconds or math.inf) * (1 if exact else 1 / 3)
+    work = partial(compiling.exact, target.dim) if exact else partial(compiling.highest, target.points.dtype)
+    return compiling.within(patience, work, bar.console.print if bar is not None else None)
 
 
 def choose(method: str, domain: Domain | None, source: Source, target: Discrete) -> tuple[str, str]:
@@ -243,8 +268,7 @@ class _Loop:
     def descend(self, h: Tensor, rate: float, end: Tensor, samples: int) -> Tensor:
         """One pass over fresh samples."""
         problem, batch = self.problem, min(BATCH, samples)
-        end, steps = end.clamp(max=rate), samples // batch
-        method = AveragedAdam(h, problem.nu, rate, end, steps, problem.groups)
+        method = AveragedAdam(h, problem.nu, rate, end, samples // batch, problem.groups, problem.spreads)
         task = self.bar.add_task(f"transport, pass of {samples:,.0f} samples", total=method.steps) if self.bar else None
         began, spent = time.perf_counter(), 0.0
         for _ in range(method.steps):

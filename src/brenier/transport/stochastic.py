@@ -9,10 +9,12 @@ from torch import Tensor
 
 
 class AveragedAdam:
-    """Adam on dE/dh = mu(W) − nu, its rate falling geometrically from `rate` to `end` (n,) over `steps` steps.
+    """Adam on dE/dh = mu(W) − nu, its rates falling geometrically to `end` (n,) over `steps` steps.
 
-    A geometric fall gives every scale of the heights the same number of steps, down to `end`, the targets' local
-    spacing. The answer is the average over the last half of the steps, which takes the noise of single steps out.
+    The rates begin as `rate` times the spread of the targets, for single ones that of their finest group, so that
+    clusters of any size at any distance move at their own pace. A geometric fall gives every scale of the heights the
+    same number of steps, down to `end`, which goes with the targets' local spacing. The answer is the average over the
+    last half of the steps, which takes the noise of single steps out.
 
     One sample tells little of a cell and much of a group of cells. Beside the heights of single targets, each of the
     `groups`, labels (n,) from 0 to 8^p − 1, and each eight groups in a row, and so on upwards, has a height of its own
@@ -22,12 +24,15 @@ class AveragedAdam:
 
     FAN = 8
 
-    def __init__(self, heights: Tensor, nu: Tensor, rate: float, end: Tensor, steps: int, groups: Tensor) -> None:
+    def __init__(
+        self, heights: Tensor, nu: Tensor, rate: float, end: Tensor, steps: int, groups: Tensor, spreads: list[Tensor]
+    ) -> None:
         self.h, self.mean = heights.clone(), torch.zeros_like(heights)
         self.steps, self.t, self.averaged = steps, 0, 0
         self.groups, self.levels = groups, round(math.log(int(groups.max()) + 1, self.FAN))
-        self.fine = _Adam(nu, rate, end)
-        self.coarse = [_Adam(sums, rate, end.mean()) for sums in self._sums(nu)]
+        self.fine = _Adam(nu, rate * spreads[-1][groups], end)
+        above = [rate * spread.repeat_interleave(self.FAN) for spread in spreads[:-1]]
+        self.coarse = [_Adam(sums, first, end.mean()) for sums, first in zip(self._sums(nu), above, strict=True)]
 
     def step(self, counts: Tensor, m: int, spent: float = 0.0) -> None:
         """One step from the counts (n,) of m samples; `spent`, the share of the time that is gone, may hurry it."""
@@ -63,8 +68,9 @@ class _Adam:
 
     BETA1, BETA2, HITS = 0.9, 0.99, 20
 
-    def __init__(self, nu: Tensor, rate: float, end: Tensor) -> None:
-        self.nu, self.rate, self.fall = nu, rate, torch.log(end / rate)
+    def __init__(self, nu: Tensor, rate: Tensor, end: Tensor) -> None:
+        self.nu, self.rate = nu, rate.clamp(min=torch.finfo(rate.dtype).tiny)
+        self.fall = torch.log(torch.minimum(end, self.rate) / self.rate)
         self.first, self.second, self.t = torch.zeros_like(nu), torch.zeros_like(nu), 0
 
     def move(self, counts: Tensor, m: int, progress: float) -> Tensor:

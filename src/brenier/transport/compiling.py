@@ -1,0 +1,47 @@
+"""The first use in a fresh environment compiles the inner loops: said to the user, and counted against the time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from threading import Thread
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from brenier.transport.diagram import diagram
+from brenier.transport.domain import Domain
+from brenier.transport.laplacian import solve
+from brenier.transport.planes import Planes
+
+MESSAGE = "  compiling the inner loops for this machine, once: up to half a minute"
+
+
+def within(deadline: float, work: Callable[[], None], say: Callable[[str], None] | None = None) -> bool:
+    """Whether `work` ends before the deadline; it goes on in a thread of its own. After a second, the user is told.
+
+    Example:
+        >>> within(math.inf, lambda: None)
+        True
+    """
+    thread = Thread(target=work)
+    thread.start()
+    thread.join(max(0.0, min(1.0, deadline - time.perf_counter())))
+    if thread.is_alive() and say is not None:
+        say(MESSAGE)
+    thread.join(None if deadline == math.inf else max(0.0, deadline - time.perf_counter()))
+    return not thread.is_alive()
+
+
+def exact(dim: int) -> None:
+    """Compiles what exact cells and Newton's method need, by using it once."""
+    y = np.eye(dim + 1, dim)
+    diagram(y, np.zeros(dim + 1), Domain.box([0.0] * dim, [1.0] * dim))
+    solve(csr_array(np.array([[1.0, -1.0], [-1.0, 1.0]])), np.array([1.0, -1.0]), 0.1)
+
+
+def highest(dtype: torch.dtype) -> None:
+    """Compiles the search for the highest plane, by using it once."""
+    Planes(torch.zeros(4, 4, dtype=dtype), torch.zeros(4, dtype=dtype)).top(torch.zeros(4, 4, dtype=dtype), 1)
