@@ -123,7 +123,7 @@ def _exact(u: BrenierPotential, source: Source, domain: Domain) -> Cells:
     sides = triu(found.facets, 1).tocoo()
     seen = sides.data > 0
     i, j = (side[seen] for side in sides.coords)
-    lengths, shares = sides.data[seen], (second + second.T)[i, j]
+    lengths, shares = sides.data[seen], (second + second.T)[i, j] if len(i) else np.zeros(0)
     each = masses / view.multiplicity
     return Cells(
         masses=each[view.index].to(u.points),

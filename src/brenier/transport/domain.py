@@ -9,6 +9,7 @@ import numpy as np
 from brenier.measures import GridDensity, Source, UniformBall, UniformCube, UniformPolytope
 
 FAINT = 1e-13  # the light that falls into the dark parts of a density, so that cells there have neighbours
+CHUNK = 4096  # steps whose ends are looked at together
 SIDES = 4096  # of the polygon that stands for a disk: 4e-7 radii from it
 
 
@@ -98,4 +99,5 @@ class Domain:
         """How many times `ways` (n, d), steps from the middle of the region, may be taken until one leaves it."""
         faces = np.concatenate([np.eye(self.dim), -np.eye(self.dim), self.planes[:, :-1]])
         room = np.concatenate([self.high, -self.low, self.planes[:, -1]]) - faces @ self.inner[:-1]
-        return float((room / np.maximum((ways @ faces.T).max(0), 1e-300)).min())
+        farthest = np.max([(part @ faces.T).max(0) for part in np.array_split(ways, -(-len(ways) // CHUNK))], 0)
+        return float((room / np.maximum(farthest, 1e-300)).min())

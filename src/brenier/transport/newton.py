@@ -18,6 +18,7 @@ from brenier.transport.laplacian import solve
 KNOTS = 32  # of the quantile function that places the first cells along an axis
 LINEAR = 0.1  # the share of a straight line in it, so that it rises everywhere
 SHORTEST = 1e-12  # of a Newton step: below it rounding rules
+PATIENCE = 20  # steps that must lower the error together, by a millionth of it
 SETTLED = 0.2  # the error from which on hardly any cell gets a new neighbour in a step
 SEEN = 1e-3  # of its mass that every cell of a density on a grid must have at the start
 DARK = (0.3, 1e-2, 1e-4, 0.0)  # else the shares of even light, added to the density, by which it is approached
@@ -60,22 +61,26 @@ class Exact:
         return Status.SOLVED if error <= self.tol else Status.OUT_OF_PRECISION, h, cells
 
     def newton(self, h: np.ndarray | None) -> tuple[Status, np.ndarray, Diagram]:
-        """Damped Newton from a start in which every cell has mass: that of h, if it is one."""
-        if h is not None:
-            cells = diagram(self.y, h, self.domain)
-            if cells.masses.min() > 0:
-                return self.descend(h, cells, self.domain, self.tol)
-        h, places = first_heights(self.y, self.nu, self.domain)
-        cells = diagram(self.y, h, self.domain, places)
-        if self.domain.density.size == 1 or (cells.masses / self.domain.mass / self.nu).min() > SEEN:
-            return self.descend(h, cells, self.domain, self.tol)
+        """Damped Newton from a start in which every cell has mass: that of h, if it is one.
+
+        Under a density with dark parts even that may fail, where a facet lies in the dark: then with more light first.
+        """
+        first, places = first_heights(self.y, self.nu, self.domain)
+        uniform = self.domain.density.size == 1
+        for start in (first,) if h is None else (h, first):
+            cells = diagram(self.y, start, self.domain, places)
+            if (cells.masses / self.domain.mass / self.nu).min() > (0 if uniform else SEEN):
+                answer = self.descend(start, cells, self.domain, self.tol)
+                if uniform or answer[0] is not Status.OUT_OF_PRECISION:
+                    return answer
+        h = first
         for share in DARK:
             domain = self.domain.lit(share)
             cells = diagram(self.y, h, domain, places)
             status, h, cells = self.descend(h, cells, domain, max(self.tol, 0.1) if share else self.tol)
             if status is not Status.SOLVED:
                 break
-        return status, h, cells
+        return status, h, cells if share == 0 else diagram(self.y, h, self.domain)
 
     def descend(self, h: np.ndarray, cells: Diagram, domain: Domain, tol: float) -> tuple[Status, np.ndarray, Diagram]:
         """h ← h + t L⁻¹(nu − mu), t halved until no cell has less than half the least share of its mass at the start
@@ -85,8 +90,12 @@ class Exact:
         """
         share = cells.masses / domain.mass
         floor, t = min(1.0, (share / self.nu).min()) / 2, 1.0
+        norms: list[float] = []
         while True:
             rest = self.nu - share
+            norms.append(float(np.linalg.norm(rest)))
+            if len(norms) > PATIENCE and norms[-1] > (1 - 1e-6) * norms[-1 - PATIENCE]:
+                return Status.OUT_OF_PRECISION, h, cells
             error = np.abs(rest / self.nu).max()
             self.watch({"error": error, "step": t, "seconds": time.perf_counter() - self.started})
             if error <= tol:
@@ -176,7 +185,7 @@ def first_heights(y: np.ndarray, nu: np.ndarray, domain: Domain) -> tuple[np.nda
     for k in range(y.shape[1]):
         order = np.argsort(y[:, k], kind="stable")
         rank = np.cumsum(nu[order]) - nu[order] / 2
-        chosen = np.unique(np.linspace(0, len(y) - 1, min(KNOTS, 2 + len(y) // 32)).astype(int))
+        chosen = np.unique(np.linspace(0, len(y) - 1, min(KNOTS, 2 + len(y) // 4)).astype(int))
         knots, first = np.unique(y[order[chosen], k], return_index=True)
         if len(knots) == 1:
             places[:, k] = 0

@@ -260,6 +260,8 @@ def shares(
     part, part_edges, part_side = _buffers(FEW)
     share, total = np.zeros((start[rows + 1] - start[rows]).sum()), 0
     for i in rows:
+        if start[i] == start[i + 1]:
+            continue
         w, size = _cell(i, y, h, low, high, planes, inner, start, near, 1, stamp, corners, edges, side)
         while size < 0:
             corners, edges, side = _buffers(2 * len(side))

@@ -347,7 +347,7 @@ def shares(
     room = _room(256, low, high)
     for i in rows:
         rivals = near[start[i] : start[i + 1]]
-        while True:
+        while len(rivals) > 0:
             points, edges, size, mark, side, _, _, _, _, reach = room
             s = _cell(room, i, y, h, rivals, planes, inner)
             for k in range(len(rivals)):

@@ -28,6 +28,7 @@ from brenier.transport.problem import Check, SemiDiscrete
 from brenier.transport.stochastic import AveragedAdam
 
 METHODS = ("auto", "newton", "lbfgs", "stochastic", "multiscale")
+TOL = {"newton": 1e-6, "lbfgs": 1e-5, "stochastic": 0.2}
 EXACT_UP_TO = {1: 10**8, 2: 10**6, 3: 10**5}  # targets for which "auto" is exact, by dimension
 BATCH = 512  # samples a step
 FIRST = 5.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
@@ -79,7 +80,7 @@ def solve(
 
     Exact methods, for a source with a convex region and a density that is uniform or given on a grid (`UniformCube`,
     `UniformPolytope`, `GridDensity`, `UniformBall` in two dimensions), d ≤ 3: damped Newton or L-BFGS on exact cells.
-    Converged is max_i |mu(W_i)/nu_i − 1| ≤ tol (default 1e-6).
+    Converged is max_i |mu(W_i)/nu_i − 1| ≤ tol (default 1e-6, of L-BFGS 1e-5).
 
     Stochastic, for every source in every dimension: passes of averaged stochastic descent, each with twice the samples
     of the one before, start from the best affine map (or from `start`, a potential of the same points). After each pass
@@ -124,7 +125,7 @@ def solve(
     domain = Domain.of(source)
     coarsely = method == "multiscale"
     method, why = choose("auto" if coarsely else method, domain, source, target)
-    tol = (1e-6 if method in ("newton", "lbfgs") else 0.2) if tol is None else tol
+    tol = TOL[method] if tol is None else tol
     _check_budgets(tol=tol, max_seconds=max_seconds, max_samples=max_samples)
     if start is not None and start.heights.shape != (target.n,):
         raise ValueError(f"start must have one height per target, got {len(start.heights)} for {target.n}")
