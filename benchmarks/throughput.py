@@ -98,9 +98,7 @@ def speed(options: argparse.Namespace) -> None:
     runs: dict[str, list] = {name: [] for name in calls}
     for name in [*calls] * (options.repeats + 1):
         runs[name].append(timed(calls[name]))
-    print(
-        f"\n{n:,} targets, d = {d}, {m:,} samples a call, {options.repeats} calls in turn after one that does not count."
-    )
+    print(f"\n{n:,} targets, d = {d}, {m:,} samples a call, {options.repeats} calls in turn after one not counted.")
     print(f"Variance of counts in blocks of {size}, over independent samples: {median(factors)}; heights of relrms")
     print(f"{found.relrms}. faiss and torch agree on {agree:.4%} of the cells. Median (least–most):\n")
     print("| by | seconds a call, wall | CPU | thousand samples a second | thousand effective ones | GFLOP/s |")
