@@ -111,9 +111,12 @@ class SemiDiscrete:
         if self.n == 1:
             return torch.ones_like(self.nu)
         chosen = torch.linspace(0, self.n - 1, min(self.n, references)).long().to(self.y.device)
-        exact = "donot_use_mm_for_euclid_dist"
-        near = [torch.cdist(rows, self.y[chosen], compute_mode=exact) for rows in self.y.split(1024)]
-        return torch.cat([d.masked_fill_(d == 0, math.inf).amin(1) for d in near])
+
+        def least(rows: Tensor) -> Tensor:
+            distances = torch.cdist(rows, self.y[chosen], compute_mode="donot_use_mm_for_euclid_dist")
+            return distances.masked_fill_(distances == 0, math.inf).amin(1)
+
+        return torch.cat([least(rows) for rows in self.y.split(1024)])
 
     def counts(self, h: Tensor, m: int) -> Tensor:
         """How many of m fresh samples fall into each cell, (n,): all that a step needs."""
