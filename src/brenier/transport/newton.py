@@ -192,8 +192,8 @@ def first_heights(y: np.ndarray, nu: np.ndarray, domain: Domain) -> tuple[np.nda
             continue
         level = rank[chosen[first]]
         level = (level - level[0]) / (level[-1] - level[0])
-        line = (knots - knots[0]) / (knots[-1] - knots[0])
-        goal = domain.low[k] + (domain.high[k] - domain.low[k]) * ((1 - LINEAR) * level + LINEAR * line) - middle[k]
+        straight = (knots - knots[0]) / (knots[-1] - knots[0])
+        goal = domain.low[k] + (domain.high[k] - domain.low[k]) * ((1 - LINEAR) * level + LINEAR * straight) - middle[k]
         slope = np.diff(goal) / np.diff(knots)
         box = (np.searchsorted(knots, y[:, k], side="right") - 1).clip(0, len(slope) - 1)
         away = y[:, k] - knots[box]

@@ -94,7 +94,7 @@ def solve(
             "multiscale" does, too, and starts from the transport to groups of targets, found in the same way.
         tol: the relrms to reach; of exact methods the largest relative error of a mass.
         max_seconds: wall seconds for everything; running out is a status, not an exception.
-        max_samples: samples for the iteration; 40 n / tol² by default.
+        max_samples: samples for the iteration, at each scale; 40 n / tol² by default.
         generator: where the randomness comes from; torch's own default generator when None.
         device: where to solve; the points' device when None.
         progress: a bar with the error of the last check.
@@ -135,23 +135,23 @@ def solve(
         place = find(device)
         target = Discrete(target.points.to(place), target.weights.to(place))
     history: list[dict[str, Any]] = [{"method": method, "why": why}]
+    samples = 0
     if coarsely and start is None and target.n > FEW:
         coarse, group = grouped(target)
         most = None if max_seconds is None else max_seconds / 4
         answer = solve(source, coarse, "multiscale", tol / 2, most, max_samples, generator, progress=progress)
-        history.append({"coarse": answer.history, "targets": coarse.n, "samples": answer.samples})
-        start = refined(answer.potential, source, target, group, generator)
+        history.append({"coarse": answer.history, "targets": coarse.n})
+        start, samples = refined(answer.potential, source, target, group, generator), answer.samples
     deadline, exact = began + (max_seconds or math.inf), method in ("newton", "lbfgs")
     with _bar(progress) as bar:
         compiled = _compiled(target, exact, began, max_seconds, bar)
         problem = SemiDiscrete(source, target, generator, compiled)
         if domain is not None and exact and compiled:
             status, h, check = _exactly(problem, domain, method, tol, deadline, start, history, bar)
-            samples = 0
         else:  # exact methods that could not be compiled in time are out of time here, with a sampled error
             loop = _Loop(problem, tol, began, max_seconds, max_samples, history, bar)
             status, h, check = loop.run(problem.bures() if start is None else problem.own(start.heights).to(problem.y))
-            samples = loop.samples
+            samples += loop.samples
     return TransportSolution(
         status=status,
         seconds=time.perf_counter() - began,
