@@ -1,4 +1,4 @@
-"""Starts from coarse to fine reach the same answer; W2² lies between its bounds; the clock rules where it is asked to."""
+"""Starts from coarse to fine reach the same answer; W2² lies between its bounds; the clock rules where asked to."""
 
 from __future__ import annotations
 
@@ -94,11 +94,12 @@ def test_the_orthants_have_equal_masses_at_once(d):
 
 
 def test_a_descent_in_time_is_shaped_by_the_clock():
-    """tol far out of reach: samples are drawn, the error falls, and the time is kept."""
-    s = solve(
-        Gaussian(8), Discrete(torch.randn(500, 8, generator=seeded())), tol=0.02, max_seconds=4, generator=seeded()
-    )
+    """tol far out of reach: samples are drawn all the same, the error falls, and the time is kept."""
+    target = Discrete(torch.randn(500, 8, generator=seeded()))
+    s = solve(Gaussian(8), target, tol=1e-3, max_seconds=4, generator=seeded())
+    errors = [entry["chi2"] for entry in s.history if "chi2" in entry]
     assert s.samples > 0
+    assert errors[-1] <= errors[0] / 4
     assert s.seconds <= 1.1 * 4 + 1
 
 

@@ -287,7 +287,9 @@ class _Loop:
         standard errors are a tenth of tol².
         """
         m = max(int(56 * math.sqrt(self.problem.n) / self.tol**2), 8192)
-        check = self.problem.check(h, max(m // LOOK, 8192), self.deadline)
+        now = time.perf_counter()  # a look may take a tenth of the time that is left, the last one all of it
+        until = self.deadline if now > self.descent_deadline else now + (self.deadline - now) / 10
+        check = self.problem.check(h, max(m // LOOK, 8192), until)
         if check.chi2.mean - 4 * check.chi2.sem <= self.tol**2 and check.samples < m:
             check = self.problem.check(h, m, self.deadline)
         seconds = time.perf_counter() - self.began
