@@ -91,13 +91,26 @@ def test_the_ball_is_uniform(dim, radius, generator):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 9])
-def test_halves_of_a_gaussian_are_equal_and_add_up(dim, generator):
-    a, b = Gaussian(dim).halves(4000, 4000, generator)
-    for half in (a, b):
+def test_halves_of_a_gaussian_add_up_to_it(dim, generator):
+    """Both signs, one pair of each block: independent samples of N(0, I), and a and b of N(0, I/2)."""
+    a, b = Gaussian(dim).halves(4000, 2, 3, generator)
+    assert a.shape == (4000, 2, dim)
+    assert b.shape == (4000, 3, dim)
+    for half in (a[:, 1], b[:, 2]):
         assert kstest((half * math.sqrt(2)).double().flatten().numpy(), "norm").pvalue > RARE
-    assert kstest((a + b).double().flatten().numpy(), "norm").pvalue > RARE
-    both = torch.atleast_2d(torch.corrcoef(torch.cat([a, b], 1).double().T)) - torch.eye(2 * dim)
+    for sign in (-1, 1):
+        assert kstest((a[:, 1] + sign * b[:, 2]).double().flatten().numpy(), "norm").pvalue > RARE
+    both = torch.atleast_2d(torch.corrcoef(torch.cat([a[:, 1], b[:, 2]], 1).double().T)) - torch.eye(2 * dim)
     assert both.abs().amax() < 5.5 / math.sqrt(4000)
+
+
+def test_halves_are_orthogonal_as_far_as_there_are_dimensions(generator):
+    a, b = Gaussian(4).halves(10, 8, 3, generator)
+    off = ~torch.eye(4, dtype=torch.bool)
+    for frame in (a[:, :4], a[:, 4:], b):
+        products = frame @ frame.mT
+        assert products[:, off[: frame.shape[1], : frame.shape[1]]].abs().amax() < 1e-5
+    assert (a[:, :4] @ a[:, 4:].mT).abs().amax() > 0.1
 
 
 def test_default_weights_are_equal():

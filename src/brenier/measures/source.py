@@ -18,8 +18,8 @@ class Source(Protocol):
     """What every source offers: `dim` and one verb.
 
     Two more verbs are used where a source has them: `moments() -> (mean (d,), covariance (d, d))` spares an estimate
-    from samples, and `halves(j, k, generator) -> (a (j, d), b (k, d))` with every a_j + b_k a sample lets one product
-    with the targets serve j k samples.
+    from samples, and `halves(blocks, j, k, generator) -> (a (blocks, j, d), b (blocks, k, d))` with mean ± a_j ± b_k a
+    sample, for all of a block, lets one product with the targets serve 4 j k samples.
     """
 
     @property
@@ -63,10 +63,20 @@ class Gaussian:
         """Mean (d,) and covariance (d, d), float64."""
         return torch.zeros(self.dim, dtype=torch.float64), torch.eye(self.dim, dtype=torch.float64)
 
-    def halves(self, j: int, k: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """a (j, d) and b (k, d), all N(0, I/2): every a_j + b_k is N(0, I)."""
-        both = self.sample(j + k, generator) / math.sqrt(2)
-        return both[:j], both[j:]
+    def halves(self, blocks: int, j: int, k: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """a (blocks, j, d) and b (blocks, k, d), all N(0, I/2): every ± a_j ± b_k of a block is N(0, I).
+
+        Up to d rows of a block's a, or of its b, are orthogonal, so that fewer of the sums fall into one cell: columns
+        of a uniform rotation, with the lengths of independent rows. Source of the rotation: Mezzadri 2007.
+        """
+        return self._frames(blocks, j, generator), self._frames(blocks, k, generator)
+
+    def _frames(self, blocks: int, rows: int, generator: torch.Generator | None) -> Tensor:
+        size = min(rows, self.dim)
+        x = self.sample(blocks * -(-rows // size) * size, generator).view(-1, size, self.dim)
+        frames, r = torch.linalg.qr(x.mT)  # lengths of rows are independent of directions: they are put back
+        frames = frames.mT * (x.norm(dim=2) * r.diagonal(dim1=1, dim2=2).sign())[:, :, None]
+        return frames.reshape(blocks, -1, self.dim)[:, :rows] / math.sqrt(2)
 
 
 @dataclass(frozen=True)

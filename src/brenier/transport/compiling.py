@@ -44,4 +44,6 @@ def exact(dim: int) -> None:
 
 def highest(dtype: torch.dtype) -> None:
     """Compiles the search for the highest plane, by using it once."""
-    Planes(torch.zeros(4, 4, dtype=dtype), torch.zeros(4, dtype=dtype)).top(torch.zeros(4, 4, dtype=dtype), 1)
+    planes, x = Planes(torch.zeros(4, 4, dtype=dtype), torch.zeros(4, dtype=dtype)), torch.zeros(1, 4, 4, dtype=dtype)
+    planes.top(x[0], 1)
+    planes.top_of_sums(x, x, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from brenier.transport.kernel import highest_of_sums
+from brenier.transport.kernel import highest, highest_of_sums
 
 BLOCK = {"cpu": 1 << 23, "cuda": 1 << 28}  # numbers in a block of products
 ROWS = 32  # places that the kernel takes together where they are no sums
@@ -49,9 +50,9 @@ class Planes:
         """Values (m, k) and indices (m, k) of the k highest planes at x (m, d), highest first."""
         m, d = x.shape
         if d <= PRODUCTS and self._compiles(x):
-            b = pad(x, (0, 0, 0, -m % ROWS)).view(-1, ROWS, d)
-            values, indices = self._top_by_kernel(b.new_zeros(len(b), 1, d), b, k)
-            return values[:m], indices[:m]
+            blocks = pad(x, (0, -d % 4, 0, -m % ROWS)).view(-1, ROWS, d + -d % 4)
+            values, indices = self._by_kernel(highest, [blocks], blocks.shape[:2], k)
+            return values.view(-1, k)[:m], indices.view(-1, k)[:m]
         return self._top_by_products(x, k)
 
     def _top_by_products(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -67,15 +68,18 @@ class Planes:
         return torch.cat(values), torch.cat(indices)
 
     def top_of_sums(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The same at every sum a_j + b_l of blocks a (B, J, d) and b (B, K, d), rows in the order of (block, l, j).
+        """The same at every sum ± a_j ± b_l of blocks a (B, J, d) and b (B, K, d), rows in the order of `sums`.
 
         The scores of a sum are sums of scores: adding and taking maxima is all that grows with J K.
         """
         if self._compiles(a, b):
-            return self._top_by_kernel(a, b, k)
-        tops = [self._top_of_block(alpha, beta, k) for alpha, beta in zip(a, b, strict=True)]
-        values, indices = zip(*tops, strict=True)
-        return torch.cat(values), torch.cat(indices)
+            filled = [pad(rows, (0, -rows.shape[2] % 4, 0, -rows.shape[1] % 4)).contiguous() for rows in (a, b)]
+            shape = len(a), filled[1].shape[1], 2, filled[0].shape[1], 2
+            tops = self._by_kernel(highest_of_sums, filled, shape, k)
+            values, indices = (part[:, : b.shape[1], :, : a.shape[1]].reshape(-1, k) for part in tops)
+            return values, indices
+        parts = [self._top_of_block(alpha, beta, k) for alpha, beta in zip(a, b, strict=True)]
+        return torch.cat([values for values, _ in parts]), torch.cat([indices for _, indices in parts])
 
     def _compiles(self, *places: Tensor) -> bool:
         """Whether the kernel can do it: on a CPU, in a type that it knows, where no gradient is asked for."""
@@ -83,29 +87,31 @@ class Planes:
         known = self.compiled and self.points.dtype in (torch.float32, torch.float64)
         return known and self.points.device.type == "cpu" and not any(t.requires_grad for t in tensors)
 
-    def _top_by_kernel(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        shape = (len(b), b.shape[1], a.shape[1], k)
-        values, indices = self.points.new_empty(shape), torch.zeros(shape, dtype=torch.long)
+    def _by_kernel(
+        self, kernel: Callable[..., None], places: list[Tensor], shape: Sequence[int], k: int
+    ) -> tuple[Tensor, Tensor]:
+        """Values and indices (*shape, k) that a compiled loop finds, blocks of places dealt to the threads."""
+        values, indices = self.points.new_empty(*shape, k), torch.zeros(*shape, k, dtype=torch.long)
         given = [self.columns.numpy(), self.heights.numpy()]
-        a, b = (pad(rows, (0, -rows.shape[2] % 4, 0, -rows.shape[1] % 4)).contiguous() for rows in (a, b))
-        work = [tensor.numpy() for tensor in (a, b, values, indices)]
-        threads = min(torch.get_num_threads(), len(a)) if values.numel() * self.n > THREADED else 1
+        work = [tensor.numpy() for tensor in (*places, values, indices)]
+        threads = min(torch.get_num_threads(), len(values)) if values.numel() * self.n > THREADED else 1
         if threads == 1:
-            highest_of_sums(*given, *work)
+            kernel(*given, *work)
         else:
             with ThreadPoolExecutor(threads) as pool:
                 parts = zip(*(np.array_split(array, threads) for array in work), strict=True)
-                list(pool.map(lambda part: highest_of_sums(*given, *part), parts))
-        return values.view(-1, k), indices.view(-1, k)
+                list(pool.map(lambda part: kernel(*given, *part), parts))
+        return values, indices
 
     def _top_of_block(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if k > self.groups:
-            return self._top_by_products((b[:, None] + a).flatten(0, 1), k)
-        alpha, beta = a @ self.points.T, torch.addmm(self.heights, b, self.points.T)
+            return self._top_by_products(sums(a[None], b[None]), k)
+        alpha = _signed(a @ self.points.T)
+        beta = self.heights + _signed(b @ self.points.T)
         maxima = torch.stack([self._maxima(beta + alpha_j) for alpha_j in alpha], 1)
         candidates = self._candidates(maxima, k)
-        scores = beta[:, None].expand(-1, len(a), -1).gather(2, candidates)
-        scores += alpha[None].expand(len(b), -1, -1).gather(2, candidates)
+        scores = beta[:, None].expand(-1, len(alpha), -1).gather(2, candidates)
+        scores += alpha[None].expand(len(beta), -1, -1).gather(2, candidates)
         return _best(scores.flatten(0, 1), candidates.flatten(0, 1), k)
 
     def _maxima(self, scores: Tensor) -> Tensor:
@@ -122,3 +128,18 @@ def _best(scores: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k highest of (m, c) scores and the candidates they belong to."""
     values, places = scores.max(1, keepdim=True) if k == 1 else scores.topk(k)
     return values, candidates.gather(1, places)
+
+
+def sums(a: Tensor, b: Tensor) -> Tensor:
+    """Every ± a_j ± b_l (4 B J K, d) of blocks a (B, J, d) and b (B, K, d), by block, l and its sign, j and its sign.
+
+    Example:
+        >>> sums(torch.tensor([[[1.0]]]), torch.tensor([[[10.0]]])).flatten()
+        tensor([ 11.,   9.,  -9., -11.])
+    """
+    return (_signed(b, 1)[:, :, None] + _signed(a, 1)[:, None]).flatten(0, 2)
+
+
+def _signed(rows: Tensor, axis: int = 0) -> Tensor:
+    """Each row and then its opposite."""
+    return torch.stack([rows, -rows], axis + 1).flatten(axis, axis + 1)

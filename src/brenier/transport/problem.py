@@ -17,19 +17,19 @@ from brenier.transport.bounds import AFFORDABLE, Moves, below
 from brenier.transport.diagram import Diagram
 from brenier.transport.domain import Domain
 from brenier.transport.hierarchy import bisect, spreads
-from brenier.transport.planes import Planes
+from brenier.transport.planes import Planes, sums
 
 
 class Sampler:
     """Samples x' = (x − E x) / rms of a source and the planes that win them, at the price of as few products as can be.
 
-    Where the source is a sum of halves and d ≥ 8, samples come in blocks of every a_j + b_k of J + K draws: J K exact
+    Where the source has `halves` and d ≥ 4, samples come in blocks of every ± a_j ± b_k of J + K draws: 4 J K exact
     samples, correlated inside the block. Elsewhere they are independent.
     """
 
-    J, K = 8, 16
-    BLOCK = J * K
-    PAIRED_FROM = 8  # dimensions; below, the products cost nothing and correlation is all there is to lose
+    J, K = 8, 8
+    BLOCK = 4 * J * K
+    PAIRED_FROM = 4  # dimensions; below, the products cost nothing
 
     def __init__(self, source: Source, like: Tensor, generator: torch.Generator | None) -> None:
         self.source, self.like, self.generator = source, like, generator
@@ -42,11 +42,9 @@ class Sampler:
         if m % self.BLOCK or self.source.dim < self.PAIRED_FROM or not hasattr(self.source, "halves"):
             x = self._own(self.source.sample(m, self.generator))
             return x, *planes.top(x, k)
-        halves = [self.source.halves(self.J, self.K, self.generator) for _ in range(m // self.BLOCK)]
-        a = torch.stack([self._own(left) for left, _ in halves])
-        b = torch.stack([right.to(self.like) / self.scale for _, right in halves])
-        x = (b[:, :, None] + a[:, None]).flatten(0, 2)
-        return x, *planes.top_of_sums(a, b, k)
+        a, b = self.source.halves(m // self.BLOCK, self.J, self.K, self.generator)
+        a, b = (half.to(self.like) / self.scale for half in (a, b))
+        return sums(a, b), *planes.top_of_sums(a, b, k)
 
     def _own(self, x: Tensor) -> Tensor:
         return (x.to(self.like) - self.mean.to(self.like)) / self.scale

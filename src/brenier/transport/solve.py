@@ -30,8 +30,9 @@ from brenier.transport.stochastic import AveragedAdam
 METHODS = ("auto", "newton", "lbfgs", "stochastic", "multiscale")
 TOL = {"newton": 1e-6, "lbfgs": 1e-5, "stochastic": 0.2}
 EXACT_UP_TO = {1: 10**8, 2: 10**6, 3: 10**5}  # targets for which "auto" is exact, by dimension
-BATCH = 512  # samples a step
-FIRST = 5.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
+BATCHES = 512, 4096  # samples a step, between these
+STEPS = 1000  # of a pass, where a step needs no more samples than the least nor fewer than the most
+FIRST = 4.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
 RATE = 0.05  # of the first steps, in root mean square radii of the targets
 LOOK = 16  # the share of a full check's samples that a look at the error takes
 LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
@@ -268,7 +269,7 @@ class _Loop:
 
     def descend(self, h: Tensor, rate: float, end: Tensor, samples: int) -> Tensor:
         """One pass over fresh samples."""
-        problem, batch = self.problem, min(BATCH, samples)
+        problem, batch = self.problem, self.batch(h, samples)
         method = AveragedAdam(h, problem.nu, rate, end, samples // batch, problem.groups, problem.spreads)
         task = self.bar.add_task(f"transport, pass of {samples:,.0f} samples", total=method.steps) if self.bar else None
         began, spent = time.perf_counter(), 0.0
@@ -281,6 +282,16 @@ class _Loop:
             if spent >= 1:
                 break
         return method.answer
+
+    def batch(self, h: Tensor, samples: int) -> int:
+        """Samples a step, by how many the pass may draw, and where time is short by how many it can."""
+        least, most = BATCHES
+        if self.deadline < math.inf:
+            began = time.perf_counter()
+            self.problem.counts(h, least)
+            affordable = least * (self.descent_deadline - began) / (time.perf_counter() - began)
+            samples = min(samples, max(int(affordable), 1))
+        return min(max(samples // STEPS, least) // least * least, most, samples)
 
     def check(self, h: Tensor) -> Check:
         """The error on fresh samples: a look shows whether it may be within tol; then enough of them are drawn that two

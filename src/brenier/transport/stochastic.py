@@ -14,7 +14,7 @@ class AveragedAdam:
     The rates begin as `rate` times the spread of the targets, for single ones that of their finest group, so that
     clusters of any size at any distance move at their own pace. A geometric fall gives every scale of the heights the
     same number of steps, down to `end`, which goes with the targets' local spacing. The answer is the average over the
-    last half of the steps, which takes the noise of single steps out.
+    steps after the share ALONE, which takes the noise of single steps out.
 
     One sample tells little of a cell and much of a group of cells. Beside the heights of single targets, each of the
     `groups`, labels (n,) from 0 to 8^p − 1, and each eight groups in a row, and so on upwards, has a height of its own
@@ -22,7 +22,7 @@ class AveragedAdam:
     settle in few steps at every n. Sources: Kingma and Ba 2015; Polyak and Juditsky 1992.
     """
 
-    FAN = 8
+    FAN, ALONE = 8, 0.3
 
     def __init__(
         self, heights: Tensor, nu: Tensor, rate: float, end: Tensor, steps: int, groups: Tensor, spreads: list[Tensor]
@@ -39,13 +39,13 @@ class AveragedAdam:
         self.t += 1
         progress = max(self.t / self.steps, spent)
         self.h -= self.fine.move(counts, m, progress)
-        if progress > 0.5:
+        if progress > self.ALONE:
             self.averaged += 1
             self.mean += (self.h - self.mean) / self.averaged
         elif self.coarse:
             moves = torch.zeros(1).to(counts)
             for method, sums in zip(self.coarse, self._sums(counts), strict=True):
-                moves = moves.repeat_interleave(self.FAN) + method.move(sums, m, 2 * progress)
+                moves = moves.repeat_interleave(self.FAN) + method.move(sums, m, progress / self.ALONE)
             self.h -= moves[self.groups]
 
     def _sums(self, values: Tensor) -> list[Tensor]:
