@@ -34,7 +34,7 @@ BATCHES = 512, 4096  # samples a step, between these
 STEPS = 1000  # of a pass, where a step needs no more samples than the least nor fewer than the most
 FIRST = 4.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
 RATE = 0.05  # of the first steps, in root mean square radii of the targets
-LOOK = 16  # the share of a full check's samples that a look at the error takes
+LOOKS = 256, 16, 1  # parts of a full check's samples: the next is drawn where the one before may be within tol
 LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
 
 
@@ -288,21 +288,22 @@ class _Loop:
         least, most = BATCHES
         if self.deadline < math.inf:
             began = time.perf_counter()
-            self.problem.counts(h, least)
-            affordable = least * (self.descent_deadline - began) / (time.perf_counter() - began)
+            self.problem.counts(h, most)
+            affordable = most * (self.descent_deadline - began) / (time.perf_counter() - began)
             samples = min(samples, max(int(affordable), 1))
         return min(max(samples // STEPS, least) // least * least, most, samples)
 
     def check(self, h: Tensor) -> Check:
-        """The error on fresh samples: a look shows whether it may be within tol; then enough of them are drawn that two
-        standard errors are a tenth of tol².
+        """The error on fresh samples: few of them show whether it may be within tol, then more, at last enough for two
+        standard errors of a tenth of tol².
         """
         m = max(int(56 * math.sqrt(self.problem.n) / self.tol**2), 8192)
         now = time.perf_counter()  # a look may take a tenth of the time that is left, the last one all of it
         until = self.deadline if now > self.descent_deadline else now + (self.deadline - now) / 10
-        check = self.problem.check(h, max(m // LOOK, 8192), until)
-        if check.chi2.mean - 4 * check.chi2.sem <= self.tol**2 and check.samples < m:
-            check = self.problem.check(h, m, self.deadline)
+        for part in LOOKS:
+            check = self.problem.check(h, max(m // part, 8192), self.deadline if part == 1 else until)
+            if check.chi2.mean - 4 * check.chi2.sem > self.tol**2 or check.samples >= m:
+                break
         seconds = time.perf_counter() - self.began
         record = {"samples": self.samples, "checked_on": check.samples, "seconds": seconds}
         self.history.append({**record, "chi2": check.chi2.mean, "sem": check.chi2.sem})
