@@ -11,8 +11,9 @@ from scipy.sparse import triu
 from torch import Tensor
 
 from brenier.measures import Source
-from brenier.transport.diagram import both_ways, diagram, second_shares
+from brenier.transport.diagram import diagram, second_shares
 from brenier.transport.domain import Domain
+from brenier.transport.mirror import both_ways
 from brenier.transport.planes import Planes
 from brenier.transport.potential import BrenierPotential
 from brenier.transport.problem import Sampler

@@ -10,11 +10,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.sparse import coo_array, csr_array, vstack
 from scipy.spatial import ConvexHull, KDTree, QhullError
 
 from brenier.transport import polygons, polyhedra
 from brenier.transport.domain import Domain
+from brenier.transport.mirror import both_ways
 from brenier.transport.polygons import envelope
 
 NEAREST = {2: 8, 3: 16}  # candidates of a first diagram, by dimension; theirs join them
@@ -40,16 +41,19 @@ class Diagram:
 
     def among(self, n: int, rows: np.ndarray) -> Diagram:
         """The same cells as those of `rows` among n planes; the others are empty."""
+        if len(rows) == n:
+            return self
         place = csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(n, len(rows)))
         return Diagram(place @ self.masses, place @ self.first, place @ self.second, place @ self.facets @ place.T)
 
     def mended(self, again: Diagram, rows: np.ndarray) -> Diagram:
-        """The same cells, those of `rows` as they are in another diagram."""
-        kept = np.ones(len(self.masses))
-        kept[rows] = 0
-        facets = diags_array(kept) @ self.facets + again.facets
-        first = kept[:, None] * self.first + again.first
-        return Diagram(kept * self.masses + again.masses, first, kept * self.second + again.second, facets.tocsr())
+        """The same cells, those of `rows` as they are in another diagram, which has these alone."""
+        pick = np.arange(len(self.masses))
+        pick[rows] = len(pick) + np.arange(len(rows))
+        masses, first, second = (
+            np.concatenate([getattr(self, part), getattr(again, part)])[pick] for part in ("masses", "first", "second")
+        )
+        return Diagram(masses, first, second, vstack([self.facets, again.facets], format="csr")[pick])
 
 
 def diagram(y: np.ndarray, h: np.ndarray, domain: Domain, places: np.ndarray | None = None) -> Diagram:
@@ -103,10 +107,10 @@ def tiles(
     for _ in range(REPAIRS):
         if covers(found, domain) or (least is not None and (found.masses < least).any()):
             break
-        own, others = found.facets.sum(1), found.facets.sum(0)
+        facets = found.facets
+        own, others = facets @ np.ones(len(y)), np.bincount(facets.indices, facets.data, len(y))
         doubtful = np.flatnonzero(np.abs(own - others) > AGREED * np.maximum(own, others))
-        near = both_ways(abs(near) + found.facets)
-        found = found.mended(clip(y, h, domain, near, doubtful, 2), doubtful)
+        found = found.mended(clip(y, h, domain, both_ways(facets), doubtful, 2), doubtful)
     return found
 
 
@@ -120,11 +124,6 @@ def unit(y: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def covers(found: Diagram, domain: Domain) -> bool:
     """Whether the cells sum to the whole, so that none is too large."""
     return bool(found.masses.sum() <= domain.mass * (1 + ROUNDING))
-
-
-def both_ways(facets: csr_array) -> csr_array:
-    """Who is whose neighbour, also where only one of two cells has seen the facet."""
-    return (facets + facets.T).tocsr()
 
 
 def second_shares(y: np.ndarray, h: np.ndarray, domain: Domain, facets: csr_array) -> csr_array:
@@ -152,19 +151,19 @@ def _in_threads(
     """What the loop gives for parts of the rows, in order."""
     parts = np.array_split(rows, 4 * THREADS if len(rows) > ALONE else 1)
     given = (y, h, domain.low, domain.high, domain.planes, domain.inner, domain.density)
-    graph = (near.indptr.astype(np.int64), near.indices.astype(np.int64))
+    graph = near.indptr, near.indices
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(lambda some: loop(*given, *graph, some, *rest), parts))
 
 
 def clip(y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, rows: np.ndarray, rings: int) -> Diagram:
-    """The cells of `rows` clipped by their neighbours, with two rings also by theirs; the others empty; d = 2 or 3."""
+    """The cells of `rows`, and no others, clipped by their neighbours, with two rings also by theirs; d = 2 or 3."""
     n, d = y.shape
-    masses, first, second, ends = np.zeros(n), np.zeros((n, d)), np.zeros(n), np.zeros(n + 1, dtype=np.int64)
+    masses, first, second = np.empty(n), np.empty((n, d)), np.empty(n)
     parts = _in_threads(_kernel(domain).clipped, y, h, domain, near, rows, rings, masses, first, second)
     count, names, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
-    ends[rows + 1] = count
-    return Diagram(masses, first, second, csr_array((sizes, names, ends.cumsum()), shape=(n, n)))
+    facets = csr_array((sizes, names, np.append(0, np.cumsum(count, dtype=np.int32))), shape=(len(rows), n))
+    return Diagram(masses[rows], first[rows], second[rows], facets)
 
 
 def _graph(n: int, i: np.ndarray, j: np.ndarray) -> csr_array:
@@ -179,8 +178,9 @@ def _nearest(y: np.ndarray, k: int) -> csr_array:
     n = len(y)
     if n <= 4 * k:
         return _graph(n, *np.triu_indices(n, 1))
-    near = KDTree(y).query(y, k + 1, workers=-1)[1]
-    return _graph(n, np.repeat(np.arange(n), k + 1), near.ravel())
+    near = KDTree(y).query(y, k + 1, workers=-1)[1].astype(np.int32).ravel()
+    ends = np.arange(0, len(near) + 1, k + 1, np.int32)
+    return both_ways(csr_array((np.ones(len(near)), near, ends), shape=(n, n)))
 
 
 def _hull(y: np.ndarray, h: np.ndarray) -> tuple[csr_array, np.ndarray]:

@@ -48,6 +48,40 @@ def solve(laplacian: csr_array, b: np.ndarray, rtol: float) -> np.ndarray:
     return x
 
 
+def of_distances(sides: csr_array, y: np.ndarray) -> csr_array:
+    """The Laplacian (n, n) of the weights F_ij / |y_i − y_j|: F = `sides` symmetric without a diagonal, y (n, d).
+
+    Example:
+        >>> sides = csr_array(np.array([[0.0, 1.0], [1.0, 0.0]]))
+        >>> of_distances(sides, np.array([[0.0, 0.0], [2.0, 0.0]])).toarray()
+        array([[ 0.5, -0.5],
+               [-0.5,  0.5]])
+    """
+    parts = _of_distances(sides.indptr, sides.indices, sides.data, y)
+    return csr_array(parts, shape=sides.shape)
+
+
+@njit(nogil=True, cache=True)
+def _of_distances(
+    start: np.ndarray, near: np.ndarray, size: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, indices and pointers of the matrix: the diagonal comes first in each row."""
+    n, d = y.shape
+    begin, names, values = np.empty_like(start), np.empty(len(near) + n, near.dtype), np.empty(len(near) + n)
+    begin[0] = 0
+    for i in range(n):
+        total, at = 0.0, start[i] + i
+        for k in range(start[i], start[i + 1]):
+            square = 0.0
+            for axis in range(d):
+                square += (y[i, axis] - y[near[k], axis]) ** 2
+            weight = size[k] / np.sqrt(square)
+            names[k + i + 1], values[k + i + 1] = near[k], -weight
+            total += weight
+        names[at], values[at], begin[i + 1] = i, total, start[i + 1] + i + 1
+    return values, names, begin
+
+
 def _centred(x: np.ndarray, component: np.ndarray) -> np.ndarray:
     """Without its mean over each component, which is named by one of its nodes."""
     return x - (np.bincount(component, x) / np.bincount(component).clip(1))[component]

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array
 
 from brenier.solution import Status
-from brenier.transport.diagram import Diagram, both_ways, covers, diagram, quantiles, tiles, unit
+from brenier.transport.diagram import Diagram, covers, diagram, quantiles, tiles, unit
 from brenier.transport.domain import Domain
-from brenier.transport.laplacian import solve
+from brenier.transport.laplacian import of_distances, solve
+from brenier.transport.mirror import both_ways
 
 KNOTS = 32  # of the quantile function that places the first cells along an axis
 LINEAR = 0.1  # the share of a straight line in it, so that it rises everywhere
@@ -132,11 +133,7 @@ class Exact:
 
     def hessian(self, cells: Diagram, domain: Domain) -> csr_array:
         """The second derivatives of E, a graph's Laplacian (n, n)."""
-        sides = both_ways(cells.facets)
-        i, j = np.repeat(np.arange(len(self.y)), np.diff(sides.indptr)), sides.indices
-        away = np.sqrt(np.square(self.y[i] - self.y[j]).sum(1))
-        weights = csr_array((sides.data / (2 * domain.mass * away), j, sides.indptr), shape=sides.shape)
-        return diags_array(weights.sum(1)).tocsr() - weights
+        return of_distances(both_ways(cells.facets / (2 * domain.mass)), self.y)
 
     def lbfgs(self, h: np.ndarray) -> tuple[Status, np.ndarray, Diagram]:
         """Limited-memory quasi-Newton, for which cells may be empty. Source: Liu and Nocedal 1989, by SciPy."""

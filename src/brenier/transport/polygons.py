@@ -151,34 +151,48 @@ def _cell(
     near: np.ndarray,
     rings: int,
     stamp: np.ndarray,
+    rivals: np.ndarray,
     corners: np.ndarray,
     edges: np.ndarray,
     side: np.ndarray,
 ) -> tuple[int, int]:
     """Cuts cell i out of the domain, its edges named by rival: the half that holds it, and its number of corners.
 
-    A number of corners that the buffers may not hold is given as a negative one: to be tried again in larger ones.
+    A rival whose line leaves the polygon's bounding box alone is not looked at any closer. A number of corners that the
+    buffers may not hold is given as a negative one: to be tried again in larger ones.
     """
     for k in range(4):
         corners[0, k, 0] = high[0] if k in (1, 2) else low[0]
         corners[0, k, 1] = high[1] if k > 1 else low[1]
         edges[0, k] = -1
     w, size, most = 0, 4, len(side) - 2
-    stamp[i] = i
-    for k in range(start[i + 1] - start[i] + 1 if rings > 1 else 1):  # the rivals themselves, then those of each
-        of = i if k == 0 else near[start[i] + k - 1]
+    left, bottom, right, top = low[0], low[1], high[0], high[1]
+    of, found, k, stamp[i] = i, 0, 0, i
+    while of >= 0:
         for c in range(start[of], start[of + 1]):
-            j = near[c]
-            if stamp[j] == i:
+            if stamp[near[c]] != i:
+                stamp[near[c]], rivals[found] = i, near[c]
+                found += 1
+        of = -1
+        while of < 0 and k < found:
+            j = rivals[k]
+            a, b, gap = y[j, 0] - y[i, 0], y[j, 1] - y[i, 1], h[i] - h[j]
+            k += 1
+            if a * (right if a > 0 else left) + b * (top if b > 0 else bottom) <= gap:
                 continue
-            stamp[j] = i
-            left = _cut(corners, edges, side, w, size, y[j, 0] - y[i, 0], y[j, 1] - y[i, 1], h[i] - h[j], j)
-            if left == 0:
+            rest = _cut(corners, edges, side, w, size, a, b, gap, j)
+            if rest == 0:
                 return 0, 0
-            if left > 0:
-                w, size = 1 - w, left
-            if size > most:
-                return 0, -size
+            if rest < 0:
+                continue
+            if rest > most:
+                return 0, -rest
+            w, size = 1 - w, rest
+            left, bottom, right, top = np.inf, np.inf, -np.inf, -np.inf
+            for c in range(size):
+                left, right = min(left, corners[w, c, 0]), max(right, corners[w, c, 0])
+                bottom, top = min(bottom, corners[w, c, 1]), max(top, corners[w, c, 1])
+            of = j if rings > 1 else -1
     inside = True
     for k in range(size):
         inside &= (corners[w, k, 0] - inner[0]) ** 2 + (corners[w, k, 1] - inner[1]) ** 2 <= inner[2] ** 2
@@ -212,17 +226,18 @@ def clipped(
     and, with two rings, of their rivals. The domain is the box [low, high] where planes[:, :2] x ≤ planes[:, 2], which
     holds in the ball `inner` (centre, radius). ρ is constant on the equal boxes of [low, high], density (p, q).
     """
-    stamp, moments, facet = np.full(len(y), -1), np.empty(4), np.empty(FEW)
+    stamp, rivals = np.full(len(y), -1, np.int32), np.empty(len(y), np.int32)
+    moments, facet = np.empty(4), np.empty(FEW)
     corners, edges, side = _buffers(FEW)
     count, total = np.zeros(len(rows), np.int64), 0
-    names, sizes = np.empty(8 * len(rows) + FEW, np.int64), np.empty(8 * len(rows) + FEW)
+    names, sizes = np.empty(8 * len(rows) + FEW, np.int32), np.empty(8 * len(rows) + FEW)
     for r in range(len(rows)):
         i = rows[r]
-        w, size = _cell(i, y, h, low, high, planes, inner, start, near, rings, stamp, corners, edges, side)
+        w, size = _cell(i, y, h, low, high, planes, inner, start, near, rings, stamp, rivals, corners, edges, side)
         while size < 0:
             corners, edges, side = _buffers(2 * len(side))
             facet, stamp[:] = np.empty(len(side)), -1
-            w, size = _cell(i, y, h, low, high, planes, inner, start, near, rings, stamp, corners, edges, side)
+            w, size = _cell(i, y, h, low, high, planes, inner, start, near, rings, stamp, rivals, corners, edges, side)
         while total + size > len(names):
             names, sizes = _longer(names), _longer(sizes)
         for k in range(size):
@@ -255,18 +270,19 @@ def shares(
     rows: np.ndarray,
 ) -> np.ndarray:
     """∫ρ over the parts of the cells i of `rows` where one rival near[c] after the other is the second highest."""
-    stamp, moments, none = np.full(len(y), -1), np.empty(4), np.empty(0)
+    stamp, rivals = np.full(len(y), -1, np.int32), np.empty(len(y), np.int32)
+    moments, none = np.empty(4), np.empty(0)
     corners, edges, side = _buffers(FEW)
     part, part_edges, part_side = _buffers(FEW)
     share, total = np.zeros((start[rows + 1] - start[rows]).sum()), 0
     for i in rows:
         if start[i] == start[i + 1]:
             continue
-        w, size = _cell(i, y, h, low, high, planes, inner, start, near, 1, stamp, corners, edges, side)
+        w, size = _cell(i, y, h, low, high, planes, inner, start, near, 1, stamp, rivals, corners, edges, side)
         while size < 0:
             corners, edges, side = _buffers(2 * len(side))
             stamp[:] = -1
-            w, size = _cell(i, y, h, low, high, planes, inner, start, near, 1, stamp, corners, edges, side)
+            w, size = _cell(i, y, h, low, high, planes, inner, start, near, 1, stamp, rivals, corners, edges, side)
         if size + start[i + 1] - start[i] + 2 > len(part_side):
             part, part_edges, part_side = _buffers(2 * (size + start[i + 1] - start[i] + 2))
         part_edges[:] = -1

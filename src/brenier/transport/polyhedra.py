@@ -131,18 +131,47 @@ def _cut(
 
 
 @njit(nogil=True, cache=True)
+def _touched(points: np.ndarray, size: np.ndarray, s: int, a: float, b: float, c: float, d: float) -> bool:
+    """Whether a corner of polyhedron s has a x + b y + c z > d: a sum of whole numbers, which the compiler makes wide."""
+    v, touched = size[s, 0], 0
+    x, y, z = points[s, 0, :v], points[s, 1, :v], points[s, 2, :v]
+    for k in range(v):
+        touched += 1 if a * x[k] + b * y[k] + c * z[k] > d else 0
+    return touched > 0
+
+
+@njit(nogil=True, cache=True)
 def _cell(
-    room: Room, i: int, y: np.ndarray, h: np.ndarray, rivals: np.ndarray, planes: np.ndarray, inner: np.ndarray
+    room: Room,
+    i: int,
+    y: np.ndarray,
+    h: np.ndarray,
+    start: np.ndarray,
+    near: np.ndarray,
+    rings: int,
+    stamp: np.ndarray,
+    rivals: np.ndarray,
+    planes: np.ndarray,
+    inner: np.ndarray,
 ) -> int:
-    """The place of cell i against these rivals, in the domain."""
+    """The place of cell i in the domain against its candidates and, with two rings, those of the ones that cut it."""
     points, edges, size, mark, side, _, _, _, _, reach = room
-    s = BOX
-    for j in rivals:
-        a, b, c = y[j, 0] - y[i, 0], y[j, 1] - y[i, 1], y[j, 2] - y[i, 2]
-        if _above(points, size, side, reach, s, a, b, c, h[i] - h[j]):
-            s = _cut(points, edges, size, mark, side, s, CELL, j)
-            if size[s, 1] == 0:
-                return s
+    s, of, found, k, stamp[i] = BOX, i, 0, 0, i
+    while of >= 0:
+        for c in range(start[of], start[of + 1]):
+            if stamp[near[c]] != i:
+                stamp[near[c]], rivals[found] = i, near[c]
+                found += 1
+        of = -1
+        while of < 0 and k < found:
+            j = rivals[k]
+            a, b, c, gap = y[j, 0] - y[i, 0], y[j, 1] - y[i, 1], y[j, 2] - y[i, 2], h[i] - h[j]
+            k += 1
+            if _touched(points, size, s, a, b, c, gap) and _above(points, size, side, reach, s, a, b, c, gap):
+                s = _cut(points, edges, size, mark, side, s, CELL, j)
+                if size[s, 1] == 0:
+                    return s
+                of = j if rings > 1 else -1
     farthest = 0.0
     for k in range(size[s, 0]):
         a, b, c = points[s, 0, k] - inner[0], points[s, 1, k] - inner[1], points[s, 2, k] - inner[2]
@@ -254,22 +283,6 @@ def _weigh(room: Room, s: int, low: np.ndarray, high: np.ndarray, density: np.nd
 
 
 @njit(nogil=True, cache=True)
-def _around(i: int, start: np.ndarray, near: np.ndarray, rings: int, stamp: np.ndarray, rivals: np.ndarray) -> int:
-    """Writes the candidates of i, then, with two rings, theirs, each once and never i; how many they are."""
-    stamp[i], found = i, 0
-    for j in near[start[i] : start[i + 1]]:
-        if stamp[j] != i:
-            stamp[j], rivals[found] = i, j
-            found += 1
-    for k in range(found if rings > 1 else 0):
-        for j in near[start[rivals[k]] : start[rivals[k] + 1]]:
-            if stamp[j] != i:
-                stamp[j], rivals[found] = i, j
-                found += 1
-    return found
-
-
-@njit(nogil=True, cache=True)
 def clipped(
     y: np.ndarray,
     h: np.ndarray,
@@ -295,19 +308,18 @@ def clipped(
     facets of positive area each has, and for each facet the rival on the other side and ∫ density over it, which is
     0 where the density is.
     """
-    stamp, rivals = np.full(len(y), -1), np.empty(len(y), np.int64)
+    stamp, rivals = np.full(len(y), -1, np.int32), np.empty(len(y), np.int32)
     count, used = np.zeros(len(rows), np.int64), 0
-    names, sizes = np.empty(16 * len(rows) + 64, np.int64), np.empty(16 * len(rows) + 64)
+    names, sizes = np.empty(16 * len(rows) + 64, np.int32), np.empty(16 * len(rows) + 64)
     room = _room(256, low, high)
     for row in range(len(rows)):
         i = rows[row]
-        found = _around(i, start, near, rings, stamp, rivals)
         while True:
-            s = _cell(room, i, y, h, rivals[:found], planes, inner)
+            s = _cell(room, i, y, h, start, near, rings, stamp, rivals, planes, inner)
             _weigh(room, s, low, high, density)
             if room.size[PLACES, 0] == 0:
                 break
-            room = _room(2 * len(room.side), low, high)
+            room, stamp[:] = _room(2 * len(room.side), low, high), -1
         mass[i], second[i] = room.total[0], room.total[4]
         first[i, 0], first[i, 1], first[i, 2] = room.total[1], room.total[2], room.total[3]
         if density.size > 1:
@@ -344,12 +356,12 @@ def shares(
     and only the entries of the cells `rows` are returned, in their order.
     """
     share, done = np.zeros((start[rows + 1] - start[rows]).sum()), 0
-    room = _room(256, low, high)
+    room, stamp, found = _room(256, low, high), np.full(len(y), -1, np.int32), np.empty(len(y), np.int32)
     for i in rows:
         rivals = near[start[i] : start[i + 1]]
         while len(rivals) > 0:
             points, edges, size, mark, side, _, _, _, _, reach = room
-            s = _cell(room, i, y, h, rivals, planes, inner)
+            s = _cell(room, i, y, h, start, near, 1, stamp, found, planes, inner)
             for k in range(len(rivals)):
                 p, part = rivals[k], s
                 for q in rivals:
@@ -360,6 +372,6 @@ def shares(
                 share[done + k] = room.total[0]
             if room.size[PLACES, 0] == 0:
                 break
-            room = _room(2 * len(room.side), low, high)
+            room, stamp[:] = _room(2 * len(room.side), low, high), -1
         done += len(rivals)
     return share
