@@ -9,11 +9,11 @@ from threading import Thread
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
 from brenier.transport.diagram import diagram
 from brenier.transport.domain import Domain
-from brenier.transport.laplacian import solve
+from brenier.transport.laplacian import of_distances, solve
+from brenier.transport.mirror import both_ways
 from brenier.transport.planes import Planes
 
 MESSAGE = "  compiling the inner loops for this machine, once: up to half a minute"
@@ -38,8 +38,8 @@ def within(deadline: float, work: Callable[[], None], say: Callable[[str], None]
 def exact(dim: int) -> None:
     """Compiles what exact cells and Newton's method need, by using it once."""
     y = np.eye(dim + 1, dim)
-    diagram(y, np.zeros(dim + 1), Domain.box([0.0] * dim, [1.0] * dim))
-    solve(csr_array(np.array([[1.0, -1.0], [-1.0, 1.0]])), np.array([1.0, -1.0]), 0.1)
+    cells = diagram(y, np.zeros(dim + 1), Domain.box([0.0] * dim, [1.0] * dim))
+    solve(of_distances(both_ways(cells.facets), y), np.eye(dim + 1)[0] - 1 / (dim + 1), 0.1)
 
 
 def highest(dtype: torch.dtype) -> None:

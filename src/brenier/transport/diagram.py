@@ -20,7 +20,7 @@ from brenier.transport.polygons import envelope
 
 NEAREST = {2: 8, 3: 16}  # candidates of a first diagram, by dimension; theirs join them
 ROUNDING = 1e-12  # of the region's mass: by so much the cells' sum may exceed it
-ALONE = 256  # cells that one thread clips sooner than several
+ALONE = {2: 4096, 3: 512}  # cells that one thread clips sooner than several, by dimension
 THREADS = os.cpu_count() or 1
 REPAIRS = 12  # of the cells that don't agree with their neighbours', before and after the lower hull is asked for
 AGREED = 1e-9  # of the boundary of a cell: by so much its facets may differ from what its neighbours say of them
@@ -97,7 +97,7 @@ def diagram(y: np.ndarray, h: np.ndarray, domain: Domain, places: np.ndarray | N
 def tiles(
     y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, rings: int = 2, least: np.ndarray | None = None
 ) -> Diagram:
-    """The cells clipped by the planes of their neighbours and of theirs, `near`, and mended where that isn't enough.
+    """The cells clipped by the planes of their neighbours, `near`, and of theirs, and mended where that isn't enough.
 
     Too large a cell disagrees with its neighbours about its boundary: such cells are clipped anew, by all that were
     found near them. Ends when all cells sum to the whole; or when one is smaller than `least` (n,), as the true one
@@ -149,9 +149,11 @@ def _in_threads(
     *rest: Any,
 ) -> list[Any]:
     """What the loop gives for parts of the rows, in order."""
-    parts = np.array_split(rows, 4 * THREADS if len(rows) > ALONE else 1)
+    parts = np.array_split(rows, 4 * THREADS if len(rows) > ALONE[domain.dim] else 1)
     given = (y, h, domain.low, domain.high, domain.planes, domain.inner, domain.density)
     graph = near.indptr, near.indices
+    if len(parts) == 1:
+        return [loop(*given, *graph, rows, *rest)]
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(lambda some: loop(*given, *graph, some, *rest), parts))
 
@@ -169,7 +171,7 @@ def clip(y: np.ndarray, h: np.ndarray, domain: Domain, near: csr_array, rows: np
 def _graph(n: int, i: np.ndarray, j: np.ndarray) -> csr_array:
     """The pattern of pairs (i, j) and (j, i), without i = j."""
     apart = i != j
-    i, j = i[apart], j[apart]
+    i, j = i[apart].astype(np.int32), j[apart].astype(np.int32)  # as all graphs: the loops are compiled for one kind
     return csr_array((np.ones(2 * len(i), np.int32), (np.append(i, j), np.append(j, i))), shape=(n, n))
 
 

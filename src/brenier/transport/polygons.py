@@ -223,8 +223,9 @@ def clipped(
     """∫ρ (n,), ∫xρ (n, 2), ∫|x|²ρ (n,) of the cells `rows`; how many facets each has, their rivals, their ∫ρ dS.
 
     Cell i is the part of the domain in which plane i is no lower than those of its rivals near[start[i]:start[i + 1]]
-    and, with two rings, of their rivals. The domain is the box [low, high] where planes[:, :2] x ≤ planes[:, 2], which
-    holds in the ball `inner` (centre, radius). ρ is constant on the equal boxes of [low, high], density (p, q).
+    and, with two rings, of those of the ones that cut it. The domain is the box [low, high] where planes[:, :2] x ≤
+    planes[:, 2], which holds in the ball `inner` (centre, radius). ρ is constant on the equal boxes of [low, high],
+    density (p, q).
     """
     stamp, rivals = np.full(len(y), -1, np.int32), np.empty(len(y), np.int32)
     moments, facet = np.empty(4), np.empty(FEW)

@@ -132,7 +132,7 @@ def _cut(
 
 @njit(nogil=True, cache=True)
 def _touched(points: np.ndarray, size: np.ndarray, s: int, a: float, b: float, c: float, d: float) -> bool:
-    """Whether a corner of polyhedron s has a x + b y + c z > d: a sum of whole numbers, which the compiler makes wide."""
+    """Whether a corner of polyhedron s has a x + b y + c z > d: in whole numbers, several corners at once."""
     v, touched = size[s, 0], 0
     x, y, z = points[s, 0, :v], points[s, 1, :v], points[s, 2, :v]
     for k in range(v):
@@ -302,8 +302,9 @@ def clipped(
     """∫ (n,), ∫x (n, 3), ∫|x|² (n,) of the density over the cells `rows`, and their facets.
 
     Cell i is the part of the domain in which plane i is no lower than those of its candidates, near[start[i] :
-    start[i + 1]], and, with two rings, of theirs. The domain is the part of the box [low, high] where planes (q, 4)
-    have planes[:, :3] · x ≤ planes[:, 3]; all hold in the ball of centre inner[:3] and radius inner[3].
+    start[i + 1]], and, with two rings, of those of the ones that cut it. The domain is the part of the box [low, high]
+    where planes (q, 4) have planes[:, :3] · x ≤ planes[:, 3]; all hold in the ball of centre inner[:3] and radius
+    inner[3].
     The density is constant on the equal boxes of a grid (a, b, c). Returned are, in the order of the cells, how many
     facets of positive area each has, and for each facet the rival on the other side and ∫ density over it, which is
     0 where the density is.
