@@ -34,7 +34,7 @@ BATCHES = 512, 4096  # samples a step, between these
 STEPS = 1000  # of a pass, where a step needs no more samples than the least nor fewer than the most
 FIRST = 4.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
 RATE = 0.05  # of the first steps, in root mean square radii of the targets
-LOOKS = 256, 16, 1  # parts of a full check's samples: the next is drawn where the one before may be within tol
+LOOKS = 1 / 256, 1 / 16, 1, 4  # shares of a check's samples: the next are drawn where those before don't decide
 LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
 
 
@@ -294,15 +294,16 @@ class _Loop:
         return min(max(samples // STEPS, least) // least * least, most, samples)
 
     def check(self, h: Tensor) -> Check:
-        """The error on fresh samples: few of them show whether it may be within tol, then more, at last enough for two
-        standard errors of a tenth of tol².
+        """The error on fresh samples: few of them show whether it may be within tol, then as many as mostly make two
+        standard errors a tenth of tol², and more where that leaves it open.
         """
         m = max(int(56 * math.sqrt(self.problem.n) / self.tol**2), 8192)
         now = time.perf_counter()  # a look may take a tenth of the time that is left, the last one all of it
         until = self.deadline if now > self.descent_deadline else now + (self.deadline - now) / 10
-        for part in LOOKS:
-            check = self.problem.check(h, max(m // part, 8192), self.deadline if part == 1 else until)
-            if check.chi2.mean - 4 * check.chi2.sem > self.tol**2 or check.samples >= m:
+        for share in LOOKS:
+            check = self.problem.check(h, max(int(share * m), 8192), self.deadline if share >= 1 else until)
+            sure = 0 if share >= 1 else 4  # standard errors
+            if check.chi2.mean - sure * check.chi2.sem > self.tol**2 or (share >= 1 and check.within(self.tol)):
                 break
         seconds = time.perf_counter() - self.began
         record = {"samples": self.samples, "checked_on": check.samples, "seconds": seconds}
