@@ -108,7 +108,8 @@ def _distinct(rows: Rows, beside: Tensor | None) -> tuple[Tensor, Tensor]:
 
     Rows are told apart by 64 bits made of all of theirs; where these agree, the rows are compared. O(n) beside them.
     """
-    lead = rows.points[:, 0] if rows.chosen is None else rows.points[:, 0][rows.chosen]
+    lead = rows.points[:, 0].contiguous()  # a sort of a column would take the memory of all columns
+    lead = lead if rows.chosen is None else lead[rows.chosen]
     ordered, order = lead.sort(stable=True)
     new = torch.ones_like(order, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=new[1:])
