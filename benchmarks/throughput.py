@@ -11,7 +11,8 @@ step), by torch (tiles of addmm, then argmax), by faiss (flat inner product); an
 finds nothing. Samples that come as sums of halves are correlated: their number is divided by the variance of the cells'
 counts over that of independent samples, Σ_i Var c_i / nu_i in blocks of one size, at the heights of a short solve.
 limit: chi2 after M samples beside n/M, below which no method gets without knowing more than counts.
-memory: the peak of a new process while it solves (VmHWM), less what it held before with its targets.
+memory: the peak of a new process (VmHWM), its targets and compiled loops included, less what it held when brenier and
+torch had been imported; targets in memory, and in a file that is mapped for reading.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from machine import about, median, timed
 from semidiscrete import judge, mixture
 from torch import Tensor
 
-from brenier.measures import Gaussian
+from brenier.measures import Discrete, Gaussian
 from brenier.transport import BrenierPotential, solve
 from brenier.transport.problem import Sampler, SemiDiscrete
 
 TILE = 1024  # samples that torch multiplies together
 STEP = 512  # samples of one step of `solve`
+MODES = ("in memory", "mapped")  # where the targets of `memory` lie
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -62,7 +66,7 @@ def speed(options: argparse.Namespace) -> None:
     problem = SemiDiscrete(Gaussian(d), target, seeded(1))
     h = problem.own(found.potential.heights).to(problem.y)
     planes, nu = problem.planes.at(h), problem.nu.double()
-    x, y = torch.randn(m, d, generator=seeded(2)), problem.y
+    x, y = torch.randn(m, d, generator=seeded(2)), problem.y.narrow(slice(None))
     index = faiss.IndexFlatIP(d + 1)
     index.add(torch.cat([y, h[:, None]], 1).numpy())
     lifted = torch.cat([x, torch.ones(m, 1)], 1).numpy()
@@ -133,27 +137,37 @@ def limit(options: argparse.Namespace) -> None:
 
 def memory(options: argparse.Namespace) -> None:
     """The table of peaks, each in a process of its own."""
-    print("\nPeak memory of a process while it solves, MB, less what it held before with its targets:\n")
-    print("| n | d | runs | targets | before | peak | taken by the solve | in targets | wall | CPU |\n|" + "---|" * 10)
     n, d = options.large, options.wide
-    command = [sys.executable, __file__, "--part", "child", "--large", str(n), "--wide", str(d)]
-    outs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(options.repeats)]
-    before, peak, wall, cpu = zip(*(json.loads(out.splitlines()[-1]) for out in outs), strict=True)
     targets = 4 * n * d / 1e6
-    taken = [b - a for a, b in zip(before, peak, strict=True)]
-    shown = [median(before, ".0f"), median(peak, ".0f"), median(taken, ".0f"), median(t / targets for t in taken)]
-    print(f"| {n:,} | {d} | {options.repeats} | {targets:.0f} | {' | '.join(shown)} | {median(wall)} | {median(cpu)} |")
+    print(
+        f"\nPeak of a process, MB, less what it held after its imports; targets of {targets:.0f} MB in it; a check of"
+    )
+    print(
+        f"the start, a pass of {options.few} samples, another check, and the map at 512 places. Median (least–most):\n"
+    )
+    print("| n | d | targets | runs | imports | peak, less imports | less targets | wall | CPU |\n|" + "---|" * 9)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "targets.npy"
+        np.save(path, mixture(n, d).points.numpy())
+        for mode in MODES:
+            shape = ["--large", str(n), "--wide", str(d), "--few", str(options.few)]
+            command = [sys.executable, __file__, "--part", "child", "--file", str(path), "--mode", mode, *shape]
+            done = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(options.repeats)]
+            first, peak, wall, cpu = zip(*(json.loads(run.stdout.splitlines()[-1]) for run in done), strict=True)
+            taken = [last - early for early, last in zip(first, peak, strict=True)]
+            shown = [median(column, ".0f") for column in (first, taken, [more - targets for more in taken])]
+            shown += [median(wall), median(cpu)]
+            print(f"| {n:,} | {d} | {mode} | {options.repeats} | {' | '.join(shown)} |", flush=True)
 
 
 def child(options: argparse.Namespace) -> None:
-    """MB held before a short solve and at its peak, and its seconds; the kernel has been compiled before."""
-    target = mixture(options.large, options.wide)
-    solve(Gaussian(options.wide), mixture(500, options.wide), "stochastic", 0.5, max_samples=1024, generator=seeded(0))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = held("VmRSS")
+    """MB held after the imports and at the peak of a short solve, and its seconds."""
+    points = np.load(options.file, mmap_mode="r" if options.mode == "mapped" else None)
+    target = Discrete(points if options.mode == "mapped" else torch.from_numpy(points))
     call = (Gaussian(options.wide), target, "stochastic", 0.5, None, options.few, seeded(0))
     run = timed(solve, *call)
-    print(json.dumps([before, held("VmHWM"), run.wall, run.cpu]))
+    run.answer.potential.gradient(torch.randn(512, options.wide))
+    print(json.dumps([IMPORTED, held("VmHWM"), run.wall, run.cpu]))
 
 
 def held(name: str) -> float:
@@ -162,6 +176,7 @@ def held(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
 
 
+IMPORTED = held("VmRSS")
 PARTS = {"speed": speed, "limit": limit, "memory": memory, "child": child}
 
 
@@ -175,7 +190,9 @@ def main() -> None:
     parser.add_argument("--times", type=float, nargs="+", default=(5, 20, 50), help="M/n")
     parser.add_argument("--large", type=int, default=1_000_000, help="targets for `memory`")
     parser.add_argument("--wide", type=int, default=64, help="their dimension")
-    parser.add_argument("--few", type=int, default=8192, help="samples of the solve for `memory`")
+    parser.add_argument("--few", type=int, default=8192, help="samples of the pass of `memory`")
+    parser.add_argument("--file", help=argparse.SUPPRESS)
+    parser.add_argument("--mode", choices=MODES, help=argparse.SUPPRESS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--judge", type=int, default=1 << 18, help="samples of the ruler")
     options = parser.parse_args()

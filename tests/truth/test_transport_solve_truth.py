@@ -12,6 +12,7 @@ from brenier.measures import Discrete, Gaussian, UniformBall, UniformCube
 from brenier.transport import solve
 from brenier.transport.planes import Planes
 from brenier.transport.problem import SemiDiscrete
+from brenier.transport.rows import Rows
 
 
 def seeded(seed=0):
@@ -162,12 +163,13 @@ def test_the_start_is_the_potential_of_the_best_affine_map(dim):
     )
     problem = SemiDiscrete(Skew(dim), Discrete(y), seeded())
     i, j = torch.triu_indices(dim, dim)
-    monomials = problem.y[:, i] * problem.y[:, j]
+    rows = problem.y[:]
+    monomials = rows[:, i] * rows[:, j]
     fit = torch.linalg.lstsq(monomials, problem.bures()[:, None]).solution[:, 0]
     assert torch.allclose(monomials @ fit, problem.bures(), rtol=1e-9, atol=1e-9)
     half = torch.zeros(dim, dim, dtype=torch.float64).index_put_((i, j), -fit)
     affine = torch.linalg.inv(half + half.T)
-    covariance = (problem.y.T * problem.nu) @ problem.y
+    covariance = (rows.T * problem.nu) @ rows
     assert (torch.linalg.eigvalsh(affine) > 0).all()
     assert torch.allclose(affine @ problem.sampler.covariance @ affine, covariance, rtol=1e-8, atol=1e-8)
 
@@ -200,7 +202,7 @@ def test_chi2_is_unbiased_and_its_error_bar_is_calibrated(source, place, below, 
     h = torch.tensor([2 * place, 0.0], dtype=torch.float64)
     problem = SemiDiscrete(source, Discrete(y, [share, 1 - share]), seeded())
     # its own coordinates are centred by the weights: these put the facet at the place
-    problem.y, problem.planes = y, Planes(y, h)
+    problem.y, problem.planes = Rows(y), Planes(y, h)
     checks = [problem.check(h, 4096).chi2 for _ in range(50 if source.dim > 8 else 120)]
     means, sems = torch.tensor(checks, dtype=torch.float64).T
     truth = off**2 / (share * (1 - share))
@@ -216,8 +218,8 @@ def test_the_error_of_many_cells_is_unbiased():
     y = torch.arange(40, dtype=torch.float64)[:, None]
     nu = (1 + 0.3 * (-1.0) ** torch.arange(40, dtype=torch.float64)) / 40
     problem = SemiDiscrete(UniformCube(1, -20.0, 20.0), Discrete(y, nu), seeded())
-    problem.y, h = y - 19.5, -0.5 * (y[:, 0] - 19.5) ** 2 / problem.sampler.scale
-    problem.planes = Planes(problem.y, h)
+    problem.y, h = Rows(y - 19.5), -0.5 * (y[:, 0] - 19.5) ** 2 / problem.sampler.scale
+    problem.planes = Planes(problem.y[:], h)
     checks = [problem.check(h, 8192) for _ in range(100)]
     means, sems = torch.tensor([c.chi2 for c in checks], dtype=torch.float64).T
     truth = ((1 / 40 - nu).square() / nu).sum().item()

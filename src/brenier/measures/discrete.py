@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+CHUNK = 1 << 20  # numbers that are looked at together: the points may lie in a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,6 +18,8 @@ class Discrete:
 
     points (n, d) and weights (n,) are given as arrays or tensors and kept as tensors with their values, order and dtype
     (float16 and bfloat16 become float32; whole numbers the default dtype). Weights default to 1/n; zero is allowed.
+    A numpy array is copied, except where it lies in a file (`np.memmap`, as from `np.load(path, mmap_mode="r")`): it
+    stays there, in float32 or float64, and what is mapped for reading only must not be written to.
 
     Raises:
         ValueError: a shape, a NaN or Inf, a negative weight, a sum of weights off 1 by more than 1e-4.
@@ -79,14 +84,30 @@ def _tensor(values: object, name: str) -> Tensor:
             raise ValueError(f"{name} must have rows of one length") from None
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must be real numbers, got an array of {array.dtype}")
-        values = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
+        values = _mapped(array) if isinstance(values, np.memmap) else torch.from_numpy(_native(array))
     if values.is_complex():
         raise TypeError(f"{name} must be real numbers, got a tensor of {values.dtype}")
     return values.detach()
 
 
+def _native(array: np.ndarray) -> np.ndarray:
+    """A copy, its bytes in the machine's order."""
+    return np.array(array, array.dtype.newbyteorder("="))
+
+
+def _mapped(array: np.ndarray) -> Tensor:
+    """The array where it lies, if its bytes are in the machine's order."""
+    if not array.dtype.isnative:
+        return torch.from_numpy(_native(array))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
+
+
 def _finite(values: Tensor, name: str) -> None:
-    bad = ~values.isfinite()
-    if bad.any():
-        row = int(bad.reshape(len(values), -1).any(1).nonzero()[0])
-        raise ValueError(f"{name} must be finite, got {int(bad.sum())} NaN or Inf, the first in row {row}")
+    size = max(1, CHUNK // (values.numel() // len(values)))
+    bad = [int((~rows.isfinite()).sum()) for rows in values.split(size)]
+    if any(bad):
+        first = next(i for i, number in enumerate(bad) if number) * size
+        row = first + int((~values[first : first + size].isfinite()).reshape(-1, values[0].numel()).any(1).nonzero()[0])
+        raise ValueError(f"{name} must be finite, got {sum(bad)} NaN or Inf, the first in row {row}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from brenier.measures import Source
 from brenier.transport.diagram import diagram, second_shares
 from brenier.transport.domain import Domain
 from brenier.transport.mirror import both_ways
-from brenier.transport.planes import Planes
+from brenier.transport.planes import laid_out
 from brenier.transport.potential import BrenierPotential
 from brenier.transport.problem import Sampler
+from brenier.transport.rows import Rows, merged
 
 BLOCKS = 32
+CHUNK = 1 << 14  # samples that are drawn together
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,8 @@ def cells(
     asked for: the cells are clipped to it (`diagram.py`). Elsewhere from `samples` draws (16 n, at least 2^17). A
     sample x in W_i whose second highest plane is j lies at δ = (score_i − score_j)/|y_i − y_j| from their common facet.
     With F(ε) the share of samples of the pair with δ < ε, the facet's mass is the density of δ at 0, both sides
-    together, which is F(ε)/ε − F(2ε)/(4ε) (Richardson's extrapolation), ε the lower quartile of all δ. Memory:
-    O(n d + chunk).
+    together, which is F(ε)/ε − F(2ε)/(4ε) (Richardson's extrapolation), ε the lower quartile of all δ. Memory: that of
+    the centroids and O(n + samples).
 
     Raises:
         ValueError: a source of another dimension, or fewer samples than the 32 blocks of the error bars.
@@ -74,33 +76,30 @@ def cells(
     if drawn < BLOCKS:
         raise ValueError(f"samples must be at least {BLOCKS}, got {drawn}")
     view = NoiseView(u, source, generator)
-    n, d, size = view.n, u.dim, Sampler.BLOCK * -(-drawn // (BLOCKS * Sampler.BLOCK))
-    counts, squares = torch.zeros(2, n, dtype=torch.float64, device=u.points.device)
-    sums = torch.zeros(n, d, dtype=torch.float64, device=u.points.device)
-    norms = torch.zeros(n, dtype=torch.float64, device=u.points.device)
-    pairs, gaps, total = [], [], 0
+    n, size = view.n, Sampler.BLOCK * -(-drawn // (BLOCKS * Sampler.BLOCK))
+    counts, squares, around = torch.zeros(3, n, dtype=torch.float64, device=u.points.device)
+    middle = torch.zeros(n, u.dim, dtype=u.points.dtype, device=u.points.device)
+    pairs, gaps, total = [], [], BLOCKS * size
     for _ in range(BLOCKS):
-        x, values, indices = view.top(size, min(2, n))
-        block = torch.bincount(indices[:, 0], minlength=n).double()
-        counts += block
-        squares += block.square()
-        sums.index_add_(0, indices[:, 0], x.double())
-        norms.index_add_(0, indices[:, 0], x.double().square().sum(1))
-        total += len(x)
-        if n > 1:
-            pairs.append(indices.amin(1) * n + indices.amax(1))
-            jump = (view.y[indices[:, 0]] - view.y[indices[:, 1]]).norm(dim=1)
-            gaps.append(((values[:, 0] - values[:, 1]) / jump).float())
+        before = counts.clone()
+        for first in range(0, size, CHUNK):
+            x, values, indices = view.top(min(CHUNK, size - first), min(2, n))
+            around += _gathered(middle, counts, x.double(), indices[:, 0])
+            if n > 1:
+                pairs.append(indices.amin(1) * n + indices.amax(1))
+                jump = (view.y[indices[:, 0]] - view.y[indices[:, 1]]).norm(dim=1)
+                gaps.append(((values[:, 0] - values[:, 1]) / jump).float())
+        squares += (counts - before).square_()
     share = counts / total
     sem = ((squares / BLOCKS - (counts / BLOCKS).square()).clamp(min=0) / (BLOCKS - 1)).sqrt() * BLOCKS / total
     facets, facet_masses, facet_shares = _facets(pairs, gaps, n, total) if n > 1 else view.no_facets()
     parts = view.multiplicity.double()
-    middle = sums / counts[:, None]
-    radii = (norms / counts - middle.square().sum(1)).clamp(min=0).sqrt() * view.scale
+    middle[counts == 0] = math.nan
+    radii = (around / counts).sqrt() * view.scale
     return Cells(
         masses=(share / parts)[view.index].to(u.points),
         masses_sem=(sem / parts)[view.index].to(u.points),
-        centroids=view.back(middle)[view.index].to(u.points),
+        centroids=view.of_targets(middle.mul_(view.scale).add_(view.mean.to(middle))),
         radii=radii[view.index].to(u.points),
         facets=view.first[facets].sort(1).values,
         facet_masses=(facet_masses / view.scale).to(u.points),
@@ -112,7 +111,7 @@ def cells(
 def _exact(u: BrenierPotential, source: Source, domain: Domain) -> Cells:
     view = NoiseView(u, source, None)
     domain = domain.moved(view.mean.numpy(), view.scale)
-    y, h = view.wide.cpu().numpy(), view.heights.cpu().numpy()
+    y, h = view.y[:].cpu().numpy(), view.heights.cpu().numpy()
     found = diagram(y, h, domain)
     second = second_shares(y, h, domain, both_ways(found.facets))
     place, whole = u.points.device, domain.mass
@@ -138,6 +137,20 @@ def _exact(u: BrenierPotential, source: Source, domain: Domain) -> Cells:
     )
 
 
+def _gathered(middle: Tensor, counts: Tensor, x: Tensor, cells: Tensor) -> Tensor:
+    """Takes samples x (m, d) of `cells` (m,) into the means (n, d) and numbers (n,) of those before, in place; gives
+    what the sums of squares about the means grow by, (n,). Source: Chan, Golub and LeVeque 1983.
+    """
+    seen, place, times = torch.unique(cells, return_inverse=True, return_counts=True)
+    fresh = x.new_zeros(len(seen), x.shape[1]).index_add_(0, place, x) / times[:, None]
+    own = x.new_zeros(len(seen)).index_add_(0, place, (x - fresh[place]).square_().sum(1))
+    step, before = fresh - middle[seen], counts[seen]
+    counts[seen] += times
+    share = times / counts[seen]
+    middle[seen] += (step * share[:, None]).to(middle)
+    return torch.zeros_like(counts).index_copy_(0, seen, own + step.square().sum(1) * share * before)
+
+
 def _facets(pairs: list[Tensor], gaps: list[Tensor], n: int, total: int) -> tuple[Tensor, Tensor, Tensor]:
     pair, gap = torch.cat(pairs), torch.cat(gaps)
     found, where, times = torch.unique(pair, return_inverse=True, return_counts=True)
@@ -155,16 +168,15 @@ class NoiseView:
 
     def __init__(self, u: BrenierPotential, source: Source, generator: torch.Generator | None) -> None:
         self.sampler = Sampler(source, u.points, generator)
-        planes = torch.cat([u.points.double(), u.heights[:, None].double()], 1)
-        distinct, self.index, self.multiplicity = torch.unique(planes, dim=0, return_inverse=True, return_counts=True)
-        self.n, self.scale, self.mean = len(distinct), self.sampler.scale, self.sampler.mean
-        rows = torch.arange(len(planes), device=planes.device)
-        self.first = torch.full((self.n,), len(planes), device=planes.device)
-        self.first = self.first.scatter_reduce(0, self.index, rows, "amin")
-        self.wide = distinct[:, :-1] - u.centre.double()
-        self.y = self.wide.to(u.points)
-        self.heights = (distinct[:, -1] + self.wide @ self.mean) / self.scale
-        self.planes = Planes(self.y, self.heights.to(u.points))
+        self.scale, self.mean = self.sampler.scale, self.sampler.mean
+        kept, self.index = merged(Rows(u.points), u.heights)
+        self.n, self.as_given = len(kept), kept.chosen is None
+        self.first = self.index if kept.chosen is None else kept.chosen
+        self.multiplicity = torch.bincount(self.index, minlength=self.n)
+        self.y = replace(kept, centre=u.centre.double())
+        tilt = self.y.each(lambda y: y @ self.mean)
+        self.heights = (u.heights[self.first].double() + tilt) / self.scale
+        self.planes = laid_out(self.y, self.heights.to(u.points))
 
     def top(self, m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """m samples x', and the values and indices of their k highest planes."""
@@ -174,7 +186,11 @@ class NoiseView:
         """From x' to x, in float64."""
         return self.mean + self.scale * x.double()
 
+    def of_targets(self, rows: Tensor) -> Tensor:
+        """Of every target the row that its plane has."""
+        return rows if self.as_given else rows[self.index]
+
     def no_facets(self) -> tuple[Tensor, Tensor, Tensor]:
         """What a single cell has."""
-        none = torch.zeros(0, dtype=torch.float64, device=self.y.device)
-        return torch.zeros(0, 2, dtype=torch.long, device=self.y.device), none, none
+        none = torch.zeros(0, dtype=torch.float64, device=self.heights.device)
+        return torch.zeros(0, 2, dtype=torch.long, device=self.heights.device), none, none

@@ -181,7 +181,7 @@ def _nearest(y: np.ndarray, k: int) -> csr_array:
     if n <= 4 * k:
         return _graph(n, *np.triu_indices(n, 1))
     near = KDTree(y).query(y, k + 1, workers=-1)[1].astype(np.int32).ravel()
-    ends = np.arange(0, len(near) + 1, k + 1, np.int32)
+    ends = np.arange(0, len(near) + 1, k + 1, dtype=np.int32)
     return both_ways(csr_array((np.ones(len(near)), near, ends), shape=(n, n)))
 
 

@@ -9,6 +9,7 @@ from brenier.measures import Discrete, Source
 from brenier.transport.cells import cells
 from brenier.transport.hierarchy import bisect
 from brenier.transport.potential import BrenierPotential
+from brenier.transport.rows import Rows
 
 FEW = 256  # targets that need no coarser ones
 HALVINGS = 4  # of the targets into groups: sixteen targets become one, or some more
@@ -23,10 +24,12 @@ def grouped(target: Discrete) -> tuple[Discrete, Tensor]:
         (4, tensor([7.5000]), tensor([0, 0]))
     """
     times = max(0, target.n.bit_length() - 1 - HALVINGS)
-    group = bisect(target.points, times)
-    y, nu = target.points.double(), target.weights.double()
+    rows, nu = Rows(target.points), target.weights.double()
+    group = bisect(rows, times)
     weights = nu.new_zeros(2**times).index_add_(0, group, nu)
-    sums = y.new_zeros(2**times, target.dim).index_add_(0, group, nu[:, None] * y)
+    sums = nu.new_zeros(2**times, target.dim)
+    for span, y in rows.chunks():
+        sums.index_add_(0, group[span], nu[span, None] * y)
     seen = weights > 0
     place = seen.cumsum(0) - 1
     points = (sums[seen] / weights[seen, None]).to(target.points)
@@ -43,11 +46,13 @@ def refined(
     """
     found = cells(u, source, generator=generator)
     nu = target.weights.double()
-    away = target.points.double() - u.points.double()[group]
-    squares = away.square().sum(1)
+    middles, radii = found.centroids.double().nan_to_num(), found.radii.double().nan_to_num()
+    heights, squares = torch.empty_like(nu), torch.empty_like(nu)
+    for span, y in Rows(target.points).chunks():
+        away = y - u.points[group[span]]
+        squares[span] = away.square().sum(1)
+        heights[span] = u.heights[group[span]] - (middles[group[span]] * away).sum(1)
     share = nu.new_zeros(len(u.points)).index_add_(0, group, nu)
     size = (nu.new_zeros(len(u.points)).index_add_(0, group, nu * squares) / share).sqrt()
-    middles, radii = found.centroids.double().nan_to_num(), found.radii.double().nan_to_num()
     wide = torch.where(size > 0, radii / size, 0.0)
-    heights = u.heights.double()[group] - (middles[group] * away).sum(1) - 0.5 * wide[group] * squares
-    return BrenierPotential(target.points, heights)
+    return BrenierPotential(target.points, heights - 0.5 * wide[group] * squares)

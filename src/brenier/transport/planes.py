@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from brenier.transport.kernel import highest, highest_of_sums
+from brenier.transport.rows import HELD, Rows
 
 BLOCK = {"cpu": 1 << 23, "cuda": 1 << 28}  # numbers in a block of products
+PART = 1 << 22  # numbers of points that are laid out together where there are more
 ROWS = 32  # places that the kernel takes together where they are no sums
 PRODUCTS = 128  # dimensions from which a library's product is faster than the kernel's own
 THREADED = 1 << 22  # scores that are worth a second thread
@@ -29,22 +31,29 @@ class Planes:
     """
 
     def __init__(self, points: Tensor, heights: Tensor, compiled: bool = True) -> None:
-        n = len(points)
+        n, d = points.shape
         self.n, self.compiled = n, compiled
         self.groups = 1 << max(4, min(9, (n.bit_length() + 1) // 2))
         missing = -n % self.groups
-        self.points = pad(points, (0, 0, 0, missing))
-        self.heights = pad(heights, (0, missing), value=float("-inf"))
+        self.points, self.heights = points, pad(heights, (0, missing), value=float("-inf"))
         if self._compiles():
-            self.columns = pad(self.points.T, (0, 0, 0, -points.shape[1] % 4)).contiguous()
+            self.columns = points.new_zeros(d + -d % 4, n + missing)
+            self.columns[:d, :n] = points.T
+        if not self._compiles() or d > PRODUCTS:
+            self.points = self._filled()
         self.offsets = torch.arange(0, n + missing, self.groups, device=points.device)
-        self.block = max(1, BLOCK.get(points.device.type, 1 << 26) // len(self.points))
+        self.block = max(1, BLOCK.get(points.device.type, 1 << 26) // (n + missing))
 
     def at(self, heights: Tensor) -> Planes:
         """The planes of the same points at other heights, without laying out the points again."""
         other = copy.copy(self)
-        other.heights = pad(heights, (0, len(self.points) - self.n), value=float("-inf"))
+        other.heights = pad(heights, (0, len(self.heights) - self.n), value=float("-inf"))
         return other
+
+    def _filled(self) -> Tensor:
+        """The points of whole groups."""
+        missing = len(self.heights) - len(self.points)
+        return pad(self.points, (0, 0, 0, missing)) if missing else self.points
 
     def top(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Values (m, k) and indices (m, k) of the k highest planes at x (m, d), highest first."""
@@ -56,9 +65,9 @@ class Planes:
         return self._top_by_products(x, k)
 
     def _top_by_products(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        tops = []
+        tops, columns = [], self._filled().T
         for rows in x.split(self.block):
-            scores = torch.addmm(self.heights, rows, self.points.T)
+            scores = torch.addmm(self.heights, rows, columns)
             if k > self.groups:
                 tops.append(tuple(scores.topk(k)))
                 continue
@@ -106,8 +115,8 @@ class Planes:
     def _top_of_block(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if k > self.groups:
             return self._top_by_products(sums(a[None], b[None]), k)
-        alpha = _signed(a @ self.points.T)
-        beta = self.heights + _signed(b @ self.points.T)
+        columns = self._filled().T
+        alpha, beta = _signed(a @ columns), self.heights + _signed(b @ columns)
         maxima = torch.stack([self._maxima(beta + alpha_j) for alpha_j in alpha], 1)
         candidates = self._candidates(maxima, k)
         scores = beta[:, None].expand(-1, len(alpha), -1).gather(2, candidates)
@@ -143,3 +152,47 @@ def sums(a: Tensor, b: Tensor) -> Tensor:
 def _signed(rows: Tensor, axis: int = 0) -> Tensor:
     """Each row and then its opposite."""
     return torch.stack([rows, -rows], axis + 1).flatten(axis, axis + 1)
+
+
+class Parts:
+    """The planes of rows (n, d) in parts that are laid out one after the other: memory O(n + part + block).
+
+    The k highest of all are among the k highest of each part.
+    """
+
+    def __init__(self, rows: Rows, heights: Tensor, compiled: bool = True) -> None:
+        self.rows, self.heights, self.compiled = rows, heights, compiled
+
+    def at(self, heights: Tensor) -> Parts:
+        """The planes of the same points at other heights."""
+        return Parts(self.rows, heights, self.compiled)
+
+    def top(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Values (m, k) and indices (m, k) of the k highest planes at x (m, d), highest first."""
+        return self._merged(k, lambda planes, some: planes.top(x, some))
+
+    def top_of_sums(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The same at every sum of blocks, as `Planes.top_of_sums`."""
+        return self._merged(k, lambda planes, some: planes.top_of_sums(a, b, some))
+
+    def _merged(self, k: int, find: Callable[[Planes, int], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        n, size = len(self.rows), max(1, PART // self.rows.dim)
+        best: tuple[Tensor, Tensor] | None = None
+        for part in (slice(first, min(first + size, n)) for first in range(0, n, size)):
+            planes = Planes(self.rows.narrow(part), self.heights[part], self.compiled)
+            values, indices = find(planes, min(k, planes.n))
+            indices += part.start
+            if best is not None:
+                both = torch.cat([best[0], values], 1), torch.cat([best[1], indices], 1)
+                values, places = both[0].sort(dim=1, descending=True, stable=True)  # of equal ones the first
+                values, indices = values[:, :k], both[1].gather(1, places[:, :k])
+            best = values, indices
+        assert best is not None
+        return best
+
+
+def laid_out(rows: Rows, heights: Tensor, compiled: bool = True) -> Planes | Parts:
+    """The planes of rows (n, d) at heights (n,): laid out once where there are few numbers, else in parts."""
+    if len(rows) * rows.dim > HELD:
+        return Parts(rows, heights, compiled)
+    return Planes(rows.narrow(slice(None)), heights, compiled)

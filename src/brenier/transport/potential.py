@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brenier.transport.planes import Planes
+from brenier.transport.planes import Parts, Planes, laid_out
+from brenier.transport.rows import Rows
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -53,12 +54,13 @@ class BrenierPotential:
     @cached_property
     def centre(self) -> Tensor:
         """Mean of the points (d,): scores are taken from it, so that a far-off target costs no digits."""
-        return self.points.double().mean(0).to(self.points)
+        even = torch.full_like(self.heights, 1 / len(self.points), dtype=torch.float64, requires_grad=False)
+        return Rows(self.points).mean(even).to(self.points)
 
     @cached_property
-    def planes(self) -> Planes:
+    def planes(self) -> Planes | Parts:
         """The planes of the centred points."""
-        return Planes(self.points - self.centre, self.heights.to(self.points))
+        return laid_out(Rows(self.points, self.centre), self.heights.to(self.points))
 
     def to_points(self, x: Tensor | np.ndarray) -> Tensor:
         """x (m, d) in the points' dtype and on their device."""

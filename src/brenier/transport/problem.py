@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,7 +18,9 @@ from brenier.transport.bounds import AFFORDABLE, Moves, below
 from brenier.transport.diagram import Diagram
 from brenier.transport.domain import Domain
 from brenier.transport.hierarchy import bisect, spreads
-from brenier.transport.planes import Planes, sums
+from brenier.transport.neighbours import nearest
+from brenier.transport.planes import Parts, Planes, laid_out, sums
+from brenier.transport.rows import CHUNK, Rows, merged
 
 
 class Sampler:
@@ -37,7 +40,7 @@ class Sampler:
         self.mean, self.scale = mean.to(like.device), covariance.trace().div(source.dim).sqrt().item()
         self.covariance = covariance.to(like.device) / self.scale**2
 
-    def top(self, planes: Planes, m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    def top(self, planes: Planes | Parts, m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """m samples x' (m, d), in blocks where BLOCK divides m; values and indices (m, k) of their k highest planes."""
         if m % self.BLOCK or self.source.dim < self.PAIRED_FROM or not hasattr(self.source, "halves"):
             x = self._own(self.source.sample(m, self.generator))
@@ -66,17 +69,20 @@ class SemiDiscrete:
         points, weights = target.points, target.weights.double()
         self.target = target
         self.kept = weights > 0
-        distinct, self.index = merged(points[self.kept])
-        nu = torch.zeros(len(distinct), dtype=torch.float64, device=points.device)
-        nu.index_add_(0, self.index, weights[self.kept] / weights.sum())
-        wide = distinct.double()
-        self.mean = nu @ wide
-        spread = ((wide - self.mean).square().sum(1) @ nu).div(target.dim).sqrt().item()
+        kept, self.index = merged(Rows(points, chosen=None if self.kept.all() else self.kept.nonzero()[:, 0]))
+        nu = torch.zeros(len(kept), dtype=torch.float64, device=points.device)
+        self.weights = nu.index_add_(0, self.index, weights[self.kept] / weights.sum())
+        self.mean = kept.mean(nu)
+        spread = (replace(kept, centre=self.mean).each(lambda y: y.square().sum(1)) @ nu).div(target.dim).sqrt().item()
         self.scale = spread if spread > 0 else 1.0
-        self.wide, self.weights = (wide - self.mean) / self.scale, nu  # in float64, for the exact methods
-        self.y, self.nu = self.wide.to(points.dtype), nu.to(points.dtype)
-        self.sampler = Sampler(source, self.y, generator)
-        self.planes = Planes(self.y, torch.zeros_like(self.nu), compiled)
+        self.y, self.nu = replace(kept, centre=self.mean, scale=self.scale), nu.to(points.dtype)
+        self.sampler = Sampler(source, self.nu, generator)
+        self.planes = laid_out(self.y, torch.zeros_like(self.nu), compiled)
+
+    @cached_property
+    def wide(self) -> Tensor:
+        """The targets (n, d) all at once, float64, for the exact methods."""
+        return self.y[:]
 
     @cached_property
     def groups(self) -> Tensor:
@@ -91,35 +97,38 @@ class SemiDiscrete:
     @property
     def n(self) -> int:
         """Number of distinct targets of positive weight."""
-        return len(self.y)
+        return len(self.nu)
 
     def bures(self) -> Tensor:
         """The heights of the best affine map: h_i = −½ y_iᵀ A⁻¹ y_i, A = S^(-1/2) (S^(1/2) C S^(1/2))^(1/2) S^(-1/2).
 
         S and C are the covariances of source and target (mean 0), the inverse is a pseudo-inverse. Source: Bures.
         """
-        y = self.y.double()
         root, inverse_root = _power(self.sampler.covariance, 0.5), _power(self.sampler.covariance, -0.5)
-        middle = root @ (y.T * self.nu.double()) @ y @ root
+        covariance = torch.zeros_like(root)
+        for span, y in self.y.chunks():
+            covariance += (y.T * self.weights[span]) @ y
+        middle = root @ covariance @ root
         inverse = _power(inverse_root @ _power(middle, 0.5) @ inverse_root, -1.0)
-        return (-0.5 * ((y @ inverse) * y).sum(1)).to(self.y)
+        return self.y.each(lambda y: -0.5 * ((y @ inverse) * y).sum(1)).to(self.nu)
 
     def spacing(self, references: int = 4096) -> Tensor:
         """Distance (n,) from each target to the nearest other one of at most `references` targets, evenly chosen."""
         if self.n == 1:
             return torch.ones_like(self.nu)
-        chosen = torch.linspace(0, self.n - 1, min(self.n, references)).long().to(self.y.device)
+        chosen = torch.linspace(0, self.n - 1, min(self.n, references), dtype=torch.float64).long()
+        others = self.y[chosen.to(self.nu.device)]
 
-        def least(rows: Tensor) -> Tensor:
-            distances = torch.cdist(rows, self.y[chosen], compute_mode="donot_use_mm_for_euclid_dist")
+        def least(y: Tensor) -> Tensor:
+            distances = (y[:, None] - others[nearest(y, others, 2)]).norm(dim=2)  # itself may be the nearest
             return distances.masked_fill_(distances == 0, math.inf).amin(1)
 
-        return torch.cat([least(rows) for rows in self.y.split(1024)])
+        return self.y.each(least).nan_to_num(posinf=torch.finfo(torch.float64).eps).to(self.nu)
 
     def counts(self, h: Tensor, m: int) -> Tensor:
         """How many of m fresh samples fall into each cell, (n,): all that a step needs."""
         _, _, cells = self.sampler.top(self.planes.at(h), m, 1)
-        return torch.bincount(cells[:, 0], minlength=self.n).to(self.y)
+        return torch.bincount(cells[:, 0], minlength=self.n).to(self.nu)
 
     def check(self, h: Tensor, m: int, deadline: float = math.inf) -> Check:
         """The error of h on about m fresh samples, in BLOCKS blocks, in fewer when the clock passes `deadline`.
@@ -131,44 +140,51 @@ class SemiDiscrete:
         planes, rounds = self.planes.at(h), -(-m // (self.BLOCKS * self.CHUNK))
         nu, duals, few = self.weights, self.duals(h), self.n <= AFFORDABLE
         size = Sampler.BLOCK * -(-m // (self.BLOCKS * rounds * Sampler.BLOCK))
-        counts, costs, sums, done = torch.zeros(()), torch.zeros(()), torch.zeros_like(self.wide), 0
+        counts = torch.zeros(self.BLOCKS, self.n, dtype=torch.int32, device=nu.device)
+        sums = nu.new_zeros(self.n, self.target.dim) if few else None
+        costs, done = torch.zeros(()), 0
         while done < rounds:  # a round adds one chunk to every block; only the first may stop early, after 4 blocks
             fresh, paid = [], []
             for b in range(self.BLOCKS):
                 if done + b >= 4 and time.perf_counter() > deadline:
                     break
                 x, _, cells = self.sampler.top(planes, size, 1)
-                fresh.append(torch.bincount(cells[:, 0], minlength=self.n).double())
+                fresh.append(cells[:, 0])
                 cost = self._cost(x, cells[:, 0])
-                paid.append(torch.stack([cost, cost + duals @ (nu - fresh[-1] / size)]))
-                if few:
+                paid.append(torch.stack([cost, cost + duals @ nu - duals[cells[:, 0]].mean()]))
+                if sums is not None:
                     sums.index_add_(0, cells[:, 0], x.double())
             if done and len(fresh) < self.BLOCKS:
                 break
-            counts, costs, done = counts + torch.stack(fresh), costs + torch.stack(paid), done + 1
+            for block, cells in zip(counts, fresh, strict=False):
+                block += torch.bincount(cells, minlength=self.n)
+            costs, done = costs + torch.stack(paid), done + 1
             if len(fresh) < self.BLOCKS:
+                counts = counts[: len(fresh)]
                 break
         m = done * size
         moved, bound = (_mean(part) for part in (costs / done).T)
-        total = counts.sum(0)
-        shares = total / total.sum()
-        middles = self.sampler.scale * sums / total[:, None].clamp(min=1)
-        moves = Moves(moved, *(part.cpu().numpy() for part in (shares, middles, self._seen, nu))) if few else None
+        moves = None
+        if sums is not None:
+            total = counts.sum(0).double()
+            middles = self.sampler.scale * sums / total[:, None].clamp(min=1)
+            seen = self._seen(self.y[:])
+            moves = Moves(moved, *(part.cpu().numpy() for part in (total / total.sum(), middles, seen, nu)))
         return Check(_chi2(counts, m, nu), moved, bound, moves, len(counts) * m)
 
     def duals(self, h: Tensor) -> Tensor:
         """The dual variables (n,) of heights h: w_i = |E T + scale y_i − E x|² + 2 scale scale' h_i, float64."""
-        return self._seen.square().sum(1) + 2 * self.scale * self.sampler.scale * h.double()
+        return self.y.each(lambda y: self._seen(y).square().sum(1)) + 2 * self.scale * self.sampler.scale * h.double()
 
-    @property
-    def _seen(self) -> Tensor:
-        """The targets (n, d) as seen from the mean of the source, float64."""
-        return self.scale * self.wide + self.mean - self.sampler.mean
+    def _seen(self, y: Tensor) -> Tensor:
+        """Targets y (k, d) as seen from the mean of the source, in the user's unit, float64."""
+        return self.scale * y + self.mean - self.sampler.mean
 
     def _cost(self, x: Tensor, cells: Tensor) -> Tensor:
         """Mean |x − T(x)|² of a block in the user's coordinates: T(x) − E T = scale · y and x − E x = scale' · x."""
-        move = self.scale * self.y[cells].double() - self.sampler.scale * x.double()
-        return (move + (self.mean - self.sampler.mean)).square().sum(1).mean()
+        parts = zip(x.split(1024), cells.split(1024), strict=True)
+        squares = [(self._seen(self.y[i]) - self.sampler.scale * z.double()).square().sum(1) for z, i in parts]
+        return torch.cat(squares).mean()
 
     def measured(self, h: np.ndarray, cells: Diagram, domain: Domain, order: np.ndarray) -> Check:
         """The error and the cost of exact cells, those of heights h of the targets in this order: nothing is estimated.
@@ -193,13 +209,13 @@ class SemiDiscrete:
         A target of weight zero gets a plane that lies under all others wherever |x − E x| is less than 1,000 times the
         source's root mean square radius: its cell is empty.
         """
-        back = self.scale * self.sampler.scale * h.double() - self.scale * (self.wide @ self.sampler.mean)
+        back = self.scale * self.sampler.scale * h.double() - self.scale * self._tilt
         back = back - self.weights @ back
         out = torch.empty(len(self.kept), dtype=torch.float64, device=h.device)
         out[self.kept] = back[self.index]
         if not self.kept.all():
             reach = 1e3 * self.sampler.scale * math.sqrt(self.target.dim)
-            widest = 2 * (self.target.points.double() - self.mean).norm(dim=1).amax()
+            widest = 2 * Rows(self.target.points, self.mean).each(lambda y: y.norm(dim=1)).amax()
             out[~self.kept] = back.amin() - (reach + self.sampler.mean.norm()) * widest - 1
         return out.to(h)
 
@@ -207,22 +223,13 @@ class SemiDiscrete:
         """Heights (n of the targets given,) in the problem's own coordinates: where a warm start begins."""
         given = heights.to(self.nu.device).double()[self.kept]
         first = torch.empty(self.n, dtype=torch.float64, device=given.device).index_copy_(0, self.index, given)
-        first = first + self.scale * (self.wide @ self.sampler.mean)
+        first = first + self.scale * self._tilt
         return first / (self.scale * self.sampler.scale)
 
-
-def merged(points: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct rows (k, d) of points (n, d), in lexicographic order, and which of them each row is (n,).
-
-    Example:
-        >>> merged(torch.tensor([[2.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
-        (tensor([[1., 0.],
-                [2., 0.]]), tensor([1, 0, 1]))
-    """
-    first, order = points[:, 0].sort()
-    if (first[1:] == first[:-1]).any():
-        return torch.unique(points, dim=0, return_inverse=True)
-    return points[order], torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
+    @property
+    def _tilt(self) -> Tensor:
+        """<y_i, E x>, (n,): what heights change by when the source is moved to mean 0."""
+        return self.y.each(lambda y: y @ self.sampler.mean)
 
 
 class Check(NamedTuple):
@@ -247,9 +254,10 @@ class Check(NamedTuple):
 
 def _chi2(counts: Tensor, m: int, nu: Tensor) -> Estimate:
     """The U-statistic of counts (B, n) over pairs of samples from different blocks of m, and its jackknife."""
-    blocks = len(counts)
-    scaled = counts / nu.sqrt()
-    gram = scaled @ scaled.T
+    blocks, gram = len(counts), nu.new_zeros(len(counts), len(counts))
+    for some, weights in zip(counts.split(CHUNK // blocks, 1), nu.split(CHUNK // blocks), strict=True):
+        scaled = some / weights.sqrt()
+        gram += scaled @ scaled.T
     gram.fill_diagonal_(0.0)
     total, lost = gram.sum(), 2 * gram.sum(1)
     chi2 = total / (m * m * blocks * (blocks - 1)) - 1

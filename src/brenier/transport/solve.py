@@ -151,7 +151,7 @@ def solve(
             status, h, check = _exactly(problem, domain, method, tol, deadline, start, history, bar)
         else:  # exact methods that could not be compiled in time are out of time here, with a sampled error
             loop = _Loop(problem, tol, began, max_seconds, max_samples, history, bar)
-            status, h, check = loop.run(problem.bures() if start is None else problem.own(start.heights).to(problem.y))
+            status, h, check = loop.run(problem.bures() if start is None else problem.own(start.heights).to(problem.nu))
             samples += loop.samples
     return TransportSolution(
         status=status,
@@ -315,7 +315,7 @@ class _Loop:
     def stalled(self) -> bool:
         """Whether three passes in float32 have not lowered the error by a fifth."""
         errors = [entry["chi2"] for entry in self.history if "chi2" in entry]
-        return self.problem.y.dtype == torch.float32 and len(errors) > 3 and min(errors[-3:]) > 0.8 * min(errors[:-3])
+        return self.problem.nu.dtype == torch.float32 and len(errors) > 3 and min(errors[-3:]) > 0.8 * min(errors[:-3])
 
 
 def _check_budgets(**budgets: float | None) -> None:
