@@ -69,14 +69,18 @@ class Gaussian:
         Up to d rows of a block's a, or of its b, are orthogonal, so that fewer of the sums fall into one cell: columns
         of a uniform rotation, with the lengths of independent rows. Source of the rotation: Mezzadri 2007.
         """
-        return self._frames(blocks, j, generator), self._frames(blocks, k, generator)
+        rows = [-(-count // self.dim) * min(count, self.dim) for count in (j, k)]  # whole frames
+        both = self.sample(blocks * sum(rows), generator).view(blocks, sum(rows), self.dim) / math.sqrt(2)
+        a, b = (_turned(half) for half in both.split(rows, 1))
+        return a[:, :j], b[:, :k]
 
-    def _frames(self, blocks: int, rows: int, generator: torch.Generator | None) -> Tensor:
-        size = min(rows, self.dim)
-        x = self.sample(blocks * -(-rows // size) * size, generator).view(-1, size, self.dim)
-        frames, r = torch.linalg.qr(x.mT)  # lengths of rows are independent of directions: they are put back
-        frames = frames.mT * (x.norm(dim=2) * r.diagonal(dim1=1, dim2=2).sign())[:, :, None]
-        return frames.reshape(blocks, -1, self.dim)[:, :rows] / math.sqrt(2)
+
+def _turned(x: Tensor) -> Tensor:
+    """Gaussian rows x (blocks, k, d) made orthogonal, d at a time: their lengths don't depend on their directions."""
+    rows = x.reshape(-1, min(x.shape[1:]), x.shape[2])
+    frames, r = torch.linalg.qr(rows.mT)
+    lengths = rows.norm(dim=2) * r.diagonal(dim1=1, dim2=2).sign()
+    return (frames.mT * lengths[:, :, None]).reshape(x.shape)
 
 
 @dataclass(frozen=True)
