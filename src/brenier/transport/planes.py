@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numpy as np
 import torch
@@ -104,12 +104,13 @@ class Planes:
         given = [self.columns.numpy(), self.heights.numpy()]
         work = [tensor.numpy() for tensor in (*places, values, indices)]
         threads = min(torch.get_num_threads(), len(values)) if values.numel() * self.n > THREADED else 1
-        if threads == 1:
-            kernel(*given, *work)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                parts = zip(*(np.array_split(array, threads) for array in work), strict=True)
-                list(pool.map(lambda part: kernel(*given, *part), parts))
+        own, *others = zip(*(np.array_split(array, threads) for array in work), strict=True)
+        beside = [Thread(target=kernel, args=(*given, *part)) for part in others]
+        for thread in beside:
+            thread.start()
+        kernel(*given, *own)
+        for thread in beside:
+            thread.join()
         return values, indices
 
     def _top_of_block(self, a: Tensor, b: Tensor, k: int) -> tuple[Tensor, Tensor]:
