@@ -26,8 +26,7 @@ def small_parts(monkeypatch):
     """Few numbers are many, a part is seventy rows in three dimensions."""
     for module in (planes, rows):
         monkeypatch.setattr(module, "HELD", 0)
-    monkeypatch.setattr(planes, "PART", 210)
-    monkeypatch.setattr(rows, "CHUNK", 100)
+    monkeypatch.setattr(rows, "CHUNK", 210)
 
 
 @pytest.mark.parametrize("n", [1, 69, 70, 71, 500])

@@ -15,7 +15,6 @@ from brenier.transport.kernel import highest, highest_of_sums
 from brenier.transport.rows import HELD, Rows
 
 BLOCK = {"cpu": 1 << 23, "cuda": 1 << 28}  # numbers in a block of products
-PART = 1 << 22  # numbers of points that are laid out together where there are more
 ROWS = 32  # places that the kernel takes together where they are no sums
 PRODUCTS = 128  # dimensions from which a library's product is faster than the kernel's own
 THREADED = 1 << 22  # scores that are worth a second thread
@@ -156,7 +155,7 @@ def _signed(rows: Tensor, axis: int = 0) -> Tensor:
 
 
 class Parts:
-    """The planes of rows (n, d) in parts that are laid out one after the other: memory O(n + part + block).
+    """The planes of rows (n, d) in parts that are laid out one after the other: memory O(n + chunk + block).
 
     The k highest of all are among the k highest of each part.
     """
@@ -177,9 +176,8 @@ class Parts:
         return self._merged(k, lambda planes, some: planes.top_of_sums(a, b, some))
 
     def _merged(self, k: int, find: Callable[[Planes, int], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        n, size = len(self.rows), max(1, PART // self.rows.dim)
         best: tuple[Tensor, Tensor] | None = None
-        for part in (slice(first, min(first + size, n)) for first in range(0, n, size)):
+        for part in self.rows.spans():
             planes = Planes(self.rows.narrow(part), self.heights[part], self.compiled)
             values, indices = find(planes, min(k, planes.n))
             indices += part.start
