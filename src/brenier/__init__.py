@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brenier import data, generate, manifold, measures, report, transport
+    from brenier import data, generate, geometry, manifold, measures, report, transport
     from brenier.aeot import AEOT, load
     from brenier.solution import Estimate, Solution, Status
 
@@ -17,6 +17,7 @@ __all__ = [
     "Status",
     "data",
     "generate",
+    "geometry",
     "load",
     "manifold",
     "measures",

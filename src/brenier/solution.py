@@ -32,6 +32,9 @@ class Status(Enum):
     OUT_OF_PRECISION = "not converged: the numbers are too coarse for a smaller error; pass float64 points or raise tol"
     EPOCHS_DONE = "done: every epoch was trained, the weights best on held-out samples are kept; more epochs may help"
     STOPPED_EARLY = "done: the error on held-out samples stopped falling, the best weights are kept"
+    GEODESIC = "converged: on a finer mesh the velocities at both ends stay what they are to within tol"
+    MEAN = "converged: the weighted logarithms at the mean add up to nothing within tol"
+    STUCK = "not converged: no step from the mean so far comes nearer to all points; pass a start"
 
     def __str__(self) -> str:
         return self.value
@@ -51,4 +54,4 @@ class Solution:
     @property
     def converged(self) -> bool:
         """Whether the stated error is within the tolerance: exactly, or confirmed on samples never seen before."""
-        return self.status in (Status.CONVERGED, Status.SOLVED)
+        return self.status in (Status.CONVERGED, Status.SOLVED, Status.GEODESIC, Status.MEAN)
