@@ -44,6 +44,15 @@ def test_ollivier_is_a_linear_program(graph, idleness):
     assert np.abs(ollivier(graph, idleness) - by_linear_program(graph, idleness)).max() < 1e-12
 
 
+def test_graphs_of_networkx_are_their_matrices():
+    karate = nx.karate_club_graph()  # its weights don't count
+    assert np.array_equal(graph_curvature(karate).values, ollivier(karate, 0.5))
+    with pytest.raises(ValueError, match="symmetric"):
+        graph_curvature(nx.path_graph(3, create_using=nx.DiGraph))
+    with pytest.raises(ValueError, match=r"graph must be a matrix .* got list of shape \(3,\)"):
+        graph_curvature([1, 2, 3])
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 9])
 def test_complete_graphs(n):
     graph = nx.complete_graph(n)

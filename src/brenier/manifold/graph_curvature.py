@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ def graph_curvature(graph: Any, kind: str = "ollivier", idleness: float = 0.5) -
     edge of degree 10.
     "forman": F(x, y) = 4 − deg x − deg y. "augmented_forman": the same + 3 for each triangle on the edge.
 
-    graph: a symmetric (n, n) matrix, sparse (what is stored is an edge) or an array (what is not 0 is an edge), or a
-    tensor of these.
+    graph: a symmetric (n, n) matrix, sparse (what is stored is an edge), an array or a tensor (what is not 0 is an
+    edge), or an undirected graph of networkx, its nodes in their order.
 
     Source: Ollivier, J. Funct. Anal. 2009; Lin, Lu and Yau, Tohoku 2011; Forman, Discrete Comput. Geom. 2003; Samal et
     al., Scientific Reports 2018 (triangles).
@@ -66,7 +67,7 @@ def graph_curvature(graph: Any, kind: str = "ollivier", idleness: float = 0.5) -
         raise TypeError(f"idleness must be a number, got {idleness!r}")
     if not (math.isfinite(idleness) and 0 <= idleness < 1):
         raise ValueError(f"idleness must be at least 0 and less than 1, got {idleness}")
-    matrix = as_graph(graph if issparse(graph) else csr_array(np.asarray(graph)))
+    matrix = as_graph(_matrix(graph))
     n, pointers, indices = matrix.shape[0], matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
     degrees = np.diff(pointers)
     start = np.repeat(np.arange(n), degrees)
@@ -78,6 +79,17 @@ def graph_curvature(graph: Any, kind: str = "ollivier", idleness: float = 0.5) -
         one = csr_array((np.ones(len(indices), dtype=np.int64), indices, pointers), shape=(n, n))
         values = values + 3 * np.asarray((one @ one)[edges[:, 0], edges[:, 1]]).ravel()
     return GraphCurvature(edges, values.astype(np.float64), n, kind)
+
+
+def _matrix(graph: Any) -> csr_array:
+    if issparse(graph):
+        return graph
+    if hasattr(graph, "adjacency"):
+        return csr_array(import_module("networkx").to_scipy_sparse_array(graph, weight=None))
+    array = np.asarray(graph)
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise ValueError(f"graph must be a matrix (n, n) of numbers, got {type(graph).__name__} of shape {array.shape}")
+    return csr_array(array)
 
 
 @njit(nogil=True, cache=True)
