@@ -100,4 +100,4 @@ def test_a_status_is_its_sentence(status):
     assert str(status) == status.value
     assert re.match(r"^(converged|not converged|done): [^\n.]+$", str(status))
     assert ("not converged" in str(status)) <= ("raise" in str(status) or "pass" in str(status))
-    assert Solution(status, 0.0, []).converged is (status in (Status.CONVERGED, Status.SOLVED))
+    assert Solution(status, 0.0, []).converged is str(status).startswith("converged")

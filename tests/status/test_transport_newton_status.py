@@ -238,9 +238,9 @@ def test_solved(d, method):
 def test_out_of_time(source, method):
     """The error stated is that of the potential, exactly, or by samples where there was no time even for cells."""
     target = Discrete(uniform(300, source.dim) + 3)
-    began = time.perf_counter()
+    began = time.thread_time()  # its own time: another thread may still compile, on a busy machine
     s = solve(source, target, method, max_seconds=1e-3, generator=seeded())
-    assert time.perf_counter() - began <= 3
+    assert time.thread_time() - began <= 1
     assert s.status is Status.OUT_OF_TIME
     assert "raise max_seconds" in str(s)
     assert s.potential.heights.isfinite().all()
