@@ -16,7 +16,7 @@ from brenier.transport.laplacian import of_distances, solve
 from brenier.transport.mirror import both_ways
 from brenier.transport.planes import Planes
 
-MESSAGE = "  compiling the inner loops for this machine, once: up to half a minute"
+MESSAGE = "  compiling the inner loops for this machine, once: up to a minute"
 
 
 def within(deadline: float, work: Callable[[], None], say: Callable[[str], None] | None = None) -> bool:
@@ -43,7 +43,9 @@ def exact(dim: int) -> None:
 
 
 def highest(dtype: torch.dtype) -> None:
-    """Compiles the search for the highest plane, by using it once."""
-    planes, x = Planes(torch.zeros(4, 4, dtype=dtype), torch.zeros(4, dtype=dtype)), torch.zeros(1, 4, 4, dtype=dtype)
+    """Compiles the search for the highest plane, by using it once; distances between targets take it in float64."""
+    x = torch.zeros(1, 4, 4, dtype=dtype)
+    planes = Planes(x[0], x[0, 0])
     planes.top(x[0], 1)
     planes.top_of_sums(x, x, 1)
+    Planes(x[0].double(), x[0, 0].double()).top(x[0].double(), 1)

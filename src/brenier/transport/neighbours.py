@@ -10,11 +10,11 @@ from brenier.transport.planes import Planes
 CHUNK = 4096  # rows whose distances are measured together
 
 
-def nearest(x: Tensor, points: Tensor, k: int) -> Tensor:
-    """Indices (m, k) of the k points nearest to each x, nearest first; in float64."""
+def nearest(x: Tensor, points: Tensor, k: int, compiled: bool = True) -> Tensor:
+    """Indices (m, k) of the k points nearest to each x, nearest first; in float64, by compiled loops where they are."""
     centre = points.double().mean(0)
     y = points.double() - centre
-    return Planes(y, -0.5 * y.square().sum(1)).top(x.double() - centre, k)[1]
+    return Planes(y, -0.5 * y.square().sum(1), compiled).top(x.double() - centre, k)[1]
 
 
 def neighbours(y: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -120,7 +120,8 @@ class SemiDiscrete:
         others = self.y[chosen.to(self.nu.device)]
 
         def least(y: Tensor) -> Tensor:
-            distances = (y[:, None] - others[nearest(y, others, 2)]).norm(dim=2)  # itself may be the nearest
+            near = nearest(y, others, 2, self.planes.compiled)  # itself may be the nearest
+            distances = (y[:, None] - others[near]).norm(dim=2)
             return distances.masked_fill_(distances == 0, math.inf).amin(1)
 
         return self.y.each(least).nan_to_num(posinf=torch.finfo(torch.float64).eps).to(self.nu)
