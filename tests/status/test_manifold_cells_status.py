@@ -57,7 +57,9 @@ class Forward(nn.Module):
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_layer_that_is_not_piecewise_linear_is_named(layer, function, dtype):
-    network = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), layer, nn.Linear(6, 2), nn.ReLU()).to(dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(2, 6), nn.LeakyReLU(0.5), layer, nn.Linear(6, 2), nn.ReLU()).to(dtype)
     message = f"layer 2 ({type(layer).__name__}) is not piecewise linear: it calls {function}, which is neither affine"
     refused(ValueError, message, activation_codes, network, X.to(dtype))
     refused(ValueError, message, relu_cells, network, SQUARE)
