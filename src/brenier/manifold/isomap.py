@@ -55,8 +55,9 @@ def isomap(
     (Tenenbaum et al. 2000).
 
     Components are kept apart. landmarks: how many in all, shared out by size, in each component at least dim + 2 or
-    all; None: all up to 2,000 samples of a component, 500 farthest points of a larger one. Coordinates beyond the
-    positive eigenvalues are 0. Memory: 16 l n bytes.
+    all; None: all up to 2,000 samples of a component, 500 of a larger one. They are drawn evenly by `seed`: farthest
+    points would be outliers in many dimensions. Coordinates beyond the positive eigenvalues are 0. Memory: 16 l n
+    bytes.
 
     Raises:
         ValueError: dim or landmarks out of range; what `neighbour_graph` refuses.
@@ -72,12 +73,13 @@ def isomap(
     whole("dim", dim, 1)
     if landmarks is not None and whole("landmarks", landmarks, 1) > n:
         raise ValueError(f"landmarks must not exceed the {n} samples, got {landmarks}")
+    random = np.random.default_rng(seed)
     components = _by_size(connected_components(graph, directed=False)[1])
     codes, chosen, eigenvalues, sums = np.zeros((n, dim)), [], [], []
     for part in range(components.max() + 1):
         rows = np.flatnonzero(components == part)
-        count = _share(len(rows), n, dim, landmarks)
-        found = graph_geodesics(csr_array(graph[rows][:, rows]), count, seed=seed)
+        drawn = random.permutation(len(rows))[: _share(len(rows), n, dim, landmarks)]
+        found = graph_geodesics(csr_array(graph[rows][:, rows]), np.sort(drawn))
         codes[rows], values = _scaled(found.distances, found.landmarks, dim)
         sums.append(stress_sums(found.distances, codes[rows], found.landmarks))
         chosen.append(rows[found.landmarks])
