@@ -31,7 +31,7 @@ METHODS = ("auto", "newton", "lbfgs", "stochastic", "multiscale")
 TOL = {"newton": 1e-6, "lbfgs": 1e-5, "stochastic": 0.2}
 EXACT_UP_TO = {1: 10**8, 2: 10**6, 3: 10**5}  # targets for which "auto" is exact, by dimension
 BATCHES = 512, 4096  # samples a step, between these
-STEPS = 1000  # of a pass, where a step needs no more samples than the least nor fewer than the most
+STEPS = 1000  # of a pass, as far as the samples of one allow it
 FIRST = 4.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
 RATE = 0.05  # of the first steps, in root mean square radii of the targets
 LOOKS = 1 / 256, 1 / 16, 1, 4  # shares of a check's samples: the next are drawn where those before don't decide
@@ -300,10 +300,10 @@ class _Loop:
         m = max(int(56 * math.sqrt(self.problem.n) / self.tol**2), 8192)
         now = time.perf_counter()  # a look may take a tenth of the time that is left, the last one all of it
         until = self.deadline if now > self.descent_deadline else now + (self.deadline - now) / 10
-        for share in LOOKS:
-            check = self.problem.check(h, max(int(share * m), 8192), self.deadline if share >= 1 else until)
-            sure = 0 if share >= 1 else 4  # standard errors
-            if check.chi2.mean - sure * check.chi2.sem > self.tol**2 or (share >= 1 and check.within(self.tol)):
+        for size in sorted({max(int(share * m), 8192) for share in LOOKS}):
+            check = self.problem.check(h, size, self.deadline if size >= m else until)
+            sure = 0 if size >= m else 4  # standard errors
+            if check.chi2.mean - sure * check.chi2.sem > self.tol**2 or (size >= m and check.within(self.tol)):
                 break
         seconds = time.perf_counter() - self.began
         record = {"samples": self.samples, "checked_on": check.samples, "seconds": seconds}
