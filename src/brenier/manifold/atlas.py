@@ -11,9 +11,10 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from brenier.checks import whole
+from brenier.manifold.chart import Samples, like
 from brenier.manifold.homeomorphism import Homeomorphism, on_samples
 from brenier.manifold.isomap import isomap
-from brenier.manifold.sampled import Samples, like, linked, neighbours, points
+from brenier.manifold.sampled import linked, neighbours, points
 
 NEIGHBOURS = 10
 LANDMARKS = 200  # of an Isomap chart

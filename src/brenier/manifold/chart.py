@@ -87,6 +87,14 @@ def take(x: Samples, rows: Tensor | slice) -> Tensor:
     return torch.from_numpy(np.array(x[rows.numpy() if isinstance(rows, Tensor) else rows]))
 
 
+def like(x: Samples, array: np.ndarray) -> Samples:
+    """An array as x is: numpy or a tensor on its device; real numbers in the dtype of x where that is real too."""
+    real = array.dtype.kind == "f"
+    if isinstance(x, Tensor):
+        return torch.from_numpy(array).to(x.device, x.dtype if real and x.is_floating_point() else None)
+    return array.astype(x.dtype) if real and x.dtype.kind == "f" else array
+
+
 def as_network(x: Tensor) -> Tensor:
     """What a network reads: uint8 0..255 becomes float32 0..1, float tensors pass.
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from brenier.checks import whole
-from brenier.manifold.chart import Samples
-from brenier.manifold.graph import NEIGHBOURS, as_given, as_rows, graph_geodesics, library
+from brenier.manifold.chart import Samples, like
+from brenier.manifold.graph import NEIGHBOURS, as_rows, graph_geodesics, library
 from brenier.manifold.isomap import isomap, stress_of, stress_sums
 from brenier.solution import Estimate
 
@@ -62,7 +62,7 @@ def embed(
         raise ValueError(f"dim must not exceed the {rows.shape[1]} entries of a sample, got {dim}")
     codes = _codes(rows, method, dim, k, seed, settings)
     return Embedding(
-        as_given(codes, x),
+        like(x, codes),
         method,
         trustworthiness(rows, codes, k, seed=seed),
         continuity(rows, codes, k, seed=seed),

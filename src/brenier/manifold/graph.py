@@ -16,7 +16,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from brenier.checks import whole
-from brenier.manifold.chart import Samples, take
+from brenier.manifold.chart import Samples, like, take
 
 NEIGHBOURS = 10
 TREE = 6  # up to this many columns a k-d tree is quicker than products
@@ -84,7 +84,7 @@ def geodesic_distances(
         array([[0., 1., 2.]])
     """
     distances = graph_geodesics(x, landmarks, k, connected=connected, seed=seed).distances
-    return distances if issparse(x) else as_given(distances, x)
+    return distances if issparse(x) else like(x, distances)
 
 
 def graph_geodesics(
@@ -291,10 +291,3 @@ def as_rows(x: Samples) -> Tensor:
     if len(bad):
         raise ValueError(f"x must be finite, got NaN or Inf in row {bad[0]}")
     return rows
-
-
-def as_given(values: np.ndarray, x: Samples) -> Samples:
-    """Real values as an array or a tensor like x, on its device, in its precision."""
-    if isinstance(x, Tensor):
-        return torch.from_numpy(values).to(x.device, x.dtype if x.is_floating_point() else torch.get_default_dtype())
-    return values.astype(np.float32) if x.dtype == np.float32 else values

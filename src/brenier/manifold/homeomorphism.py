@@ -11,10 +11,10 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 from torch import nn
 
-from brenier.manifold.chart import as_network, evaluating, place, take
+from brenier.manifold.chart import Samples, as_network, evaluating, like, place, take
 from brenier.manifold.mesh import Topology, half_edges, topology, triangles
 from brenier.manifold.overlaps import DEPTH, overlapping, signed_areas
-from brenier.manifold.sampled import Samples, blocks, frames, like, linked, neighbours, points, signs
+from brenier.manifold.sampled import blocks, frames, linked, neighbours, points, signs
 
 NEIGHBOURS = 10
 LANDMARKS = 16

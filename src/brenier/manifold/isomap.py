@@ -9,8 +9,8 @@ from scipy.sparse import csr_array, issparse
 from scipy.sparse.csgraph import connected_components
 
 from brenier.checks import whole
-from brenier.manifold.chart import Samples
-from brenier.manifold.graph import NEIGHBOURS, as_given, as_graph, graph_geodesics, neighbour_graph
+from brenier.manifold.chart import Samples, like
+from brenier.manifold.graph import NEIGHBOURS, as_graph, graph_geodesics, neighbour_graph
 from brenier.solution import Estimate
 
 ALL = 2000  # samples of a component up to which every one is a landmark
@@ -84,7 +84,7 @@ def isomap(
         sums.append(stress_sums(found.distances, codes[rows], found.landmarks))
         chosen.append(rows[found.landmarks])
         eigenvalues.append(values)
-    given = codes if issparse(x) else as_given(codes, x)
+    given = codes if issparse(x) else like(x, codes)
     return Isomap(given, components, np.concatenate(chosen), tuple(eigenvalues), stress_of(np.concatenate(sums)))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from brenier.manifold.sampled import Samples, parts, signs
+from brenier.manifold.chart import Samples
+from brenier.manifold.sampled import parts, signs
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial.distance import cdist
 
 from brenier.checks import whole
-from brenier.manifold.sampled import Samples, blocks, like, points
+from brenier.manifold.chart import Samples, like
+from brenier.manifold.sampled import blocks, points
 
 SIZE = 256
 GROUP = 1024

@@ -9,8 +9,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import Delaunay
 
+from brenier.manifold.chart import Samples, like
 from brenier.manifold.mesh import angles, edge_vectors, topology, triangles
-from brenier.manifold.sampled import Samples, like, points
+from brenier.manifold.sampled import points
 
 
 def reconstruct(

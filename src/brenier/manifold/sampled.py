@@ -34,14 +34,6 @@ def points(x: Samples, name: str = "x", rows: int = 2, columns: int | None = Non
     return array
 
 
-def like(x: Samples, array: np.ndarray) -> Samples:
-    """An array as x is: numpy or a tensor on its device; real numbers in the dtype of x where that is real too."""
-    real = array.dtype.kind == "f"
-    if isinstance(x, Tensor):
-        return torch.from_numpy(array).to(x.device, x.dtype if real and x.is_floating_point() else None)
-    return array.astype(x.dtype) if real and x.dtype.kind == "f" else array
-
-
 def neighbours(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Distances and indices (n, k) of the k nearest other rows, nearest first.
 

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.stats import gamma
 
 from brenier.checks import whole
-from brenier.manifold.sampled import Samples, blocks, like, neighbours, points
+from brenier.manifold.chart import Samples, like
+from brenier.manifold.sampled import blocks, neighbours, points
 
 NEIGHBOURS = 40
 RATE = 0.01

@@ -12,8 +12,9 @@ import numpy as np
 from scipy.sparse.linalg import eigsh
 from scipy.spatial import cKDTree
 
+from brenier.manifold.chart import Samples
 from brenier.manifold.mesh import angles, areas, edge_vectors, half_edges, topology, triangles
-from brenier.manifold.sampled import Samples, blocks, points
+from brenier.manifold.sampled import blocks, points
 from brenier.manifold.true_surfaces import TrueSurface
 
 TARGETS = 64  # vertices to which geodesics are measured
