@@ -37,7 +37,7 @@ from brenier.transport import BrenierPotential, solve
 from brenier.transport.problem import Sampler, SemiDiscrete
 
 TILE = 1024  # samples that torch multiplies together
-STEP = 512  # samples of one step of `solve`
+STEP = 4096  # samples of one step of a long `solve`
 MODES = ("in memory", "mapped")  # where the targets of `memory` lie
 
 
