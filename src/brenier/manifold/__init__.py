@@ -13,16 +13,20 @@ from brenier.manifold.graph import geodesic_distances, graph_geodesics, neighbou
 from brenier.manifold.graph_curvature import graph_curvature
 from brenier.manifold.homeomorphism import homeomorphism
 from brenier.manifold.isomap import isomap
+from brenier.manifold.layers import Layer, Layers, layers
 from brenier.manifold.mesh import read_obj, topology
 from brenier.manifold.nets import epsilon_net
 from brenier.manifold.networks import build, convolutional, mlp
 from brenier.manifold.planar import reconstruct, tutte
+from brenier.manifold.separation import class_separation, linear_probe
 from brenier.manifold.singular_points import singular_points
 from brenier.manifold.surface import surface_convergence, surface_errors
 from brenier.manifold.true_surfaces import lantern, true_paraboloid, true_sphere, true_torus
 
 __all__ = [
     "Chart",
+    "Layer",
+    "Layers",
     "activation_codes",
     "affine_maps",
     "as_network",
@@ -30,6 +34,7 @@ __all__ = [
     "build",
     "cells_between",
     "cells_bound",
+    "class_separation",
     "continuity",
     "convolutional",
     "count_cells",
@@ -45,6 +50,8 @@ __all__ = [
     "intrinsic_dimension",
     "isomap",
     "lantern",
+    "layers",
+    "linear_probe",
     "local_complexity",
     "local_dimension",
     "mlp",
