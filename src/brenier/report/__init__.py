@@ -5,6 +5,7 @@ from brenier.report.arrays import nearest
 from brenier.report.evaluation import AT_MOST, evaluate
 from brenier.report.features import Features
 from brenier.report.findings import MEANING, Material, Report, peak_memory, write_report
+from brenier.report.inspection import Inspection, inspect
 from brenier.report.numbers import c2st, exact_copies, frechet, nn_ratio, precision_recall_density_coverage
 from brenier.report.page import Finding, Picture, Table, write_page
 
@@ -13,6 +14,7 @@ __all__ = [
     "MEANING",
     "Features",
     "Finding",
+    "Inspection",
     "Material",
     "Picture",
     "Report",
@@ -23,6 +25,7 @@ __all__ = [
     "exact_copies",
     "figures",
     "frechet",
+    "inspect",
     "maps",
     "nearest",
     "nn_ratio",
