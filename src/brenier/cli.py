@@ -1,4 +1,4 @@
-"""The command: `brenier fit | sample | evaluate | report`."""
+"""The command: `brenier fit | sample | evaluate | report | inspect`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from brenier.report import Report
+    from brenier.report import Inspection, Report
+    from brenier.report.page import Finding
 
 SUFFIXES = (".png", ".npz", ".npy")
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer has moved it, but never from above BadParameter
@@ -62,6 +64,15 @@ class Extension(StrEnum):
 
     local = "local"
     barycentric = "barycentric"
+
+
+class Method(StrEnum):
+    """The ways to a picture of data."""
+
+    isomap = "isomap"
+    pca = "pca"
+    tsne = "tsne"
+    umap = "umap"
 
 
 Count = int | None
@@ -295,6 +306,63 @@ def report(
         print(f"\nThe report is in {page}")
 
 
+@app.command(
+    epilog="[bold]Examples[/]\n\n"
+    "brenier inspect digits\n\n"
+    "brenier inspect photos/ --picture umap --out seen/photos\n\n"
+    "brenier inspect digits --model package.module:factory --weights mlp.safetensors --out seen/mlp"
+)
+def inspect(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for fit; with a network, its test split if any.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="package.module:factory, a function in this folder or installed that makes the network."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Its weights, a .safetensors file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write inspection.json, .html and .png to this new folder.")
+    ] = None,
+    picture: Annotated[
+        Method, typer.Option(help="Of the data; t-SNE and UMAP need the extra: pip install 'brenier[embed]'.")
+    ] = Method.isomap,
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the inspection that is there.")] = False,
+) -> None:
+    """Say what a data set is like or, with --model, what each layer of a network does to it."""
+    if weights is not None and model is None:
+        raise ValueError(f"--weights {weights} needs --model package.module:factory, the network that they are of")
+    with redirect_stdout(sys.stderr):  # lines of the user's modules
+        from brenier import data as data_sets
+        from brenier import report as reports
+        from brenier import runs
+
+        if out is not None:
+            out = Path(os.path.abspath(out))
+            runs.refuse(out, overwrite, "inspection.json", "inspection")
+        network = None if model is None else runs.network(model, weights)
+        if network is None:
+            samples = data_sets.load(data, data_dir=data_dir, limit=limit)
+        else:
+            samples = runs.unseen(data, data_dir, limit)
+        try:
+            found = reports.inspect(samples, network, picture=picture.value, seed=seed)
+        except ImportError as error:
+            raise ValueError(f"--picture {picture.value}: {error}") from None
+        if out is not None:
+            with runs.unfinished(out) as partial:
+                found.write(partial)
+    if as_json:
+        print(json.dumps(({} if out is None else {"out": str(out)}) | found.asdict()))
+    elif not quiet:
+        _print_inspection(found)
+        if out is not None:
+            print(f"\nThe page is {out / 'inspection.html'}, its figure inspection.png")
+
+
 def _minutes(seconds: float) -> str:
     return "a minute" if seconds < 90 else f"{round(seconds / 60)} min"
 
@@ -302,11 +370,6 @@ def _minutes(seconds: float) -> str:
 def _print_findings(written: Report) -> None:
     from brenier.report.page import number
 
-    found = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    found.add_column(justify="right", style="bold", no_wrap=True)
-    found.add_column()
-    for finding in written.findings:
-        found.add_row(finding.number, finding.sentence)
     shown = ("fid", "fid_rec", "c2st", "nn")
     numbers = Table("", *shown, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in numbers.columns[1:]:
@@ -314,5 +377,32 @@ def _print_findings(written: Report) -> None:
     for sampler, values in written.numbers.items():
         numbers.add_row(sampler, *(number(values[name]) for name in shown))
     console = Console(highlight=False)
-    console.print(found)
+    console.print(_sentences(written.findings))
     console.print(numbers)
+
+
+def _print_inspection(found: Inspection) -> None:
+    from brenier.report.page import number
+
+    wide = len(found.table.columns) > 6  # then the terminal has no room for errors and kinds
+    shown = slice(1 if wide else 0, None)
+    table = Table("", *found.table.columns[shown], box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for name, values in found.table.rows:
+        table.add_row(name, *(f"{v[0]:.3g}" if wide and isinstance(v, tuple) else number(v) for v in values[shown]))
+    console = Console(highlight=False)
+    console.print(found.title, style="bold", markup=False)
+    console.print(_sentences(found.findings))
+    console.print(table)
+    if wide:
+        console.print("Standard errors are in the page of --out and in --json.", style="dim")
+
+
+def _sentences(findings: Sequence[Finding]) -> Table:
+    found = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    found.add_column(justify="right", style="bold", no_wrap=True)
+    found.add_column()
+    for finding in findings:
+        found.add_row(Text(finding.number), Text(finding.sentence))
+    return found

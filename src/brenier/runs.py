@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
 from brenier import manifold, measures, report, transport
 from brenier.aeot import AEOT
@@ -120,12 +125,66 @@ def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     return seconds, memory
 
 
-def refuse(out: Path, overwrite: bool) -> None:
-    """Raise FileExistsError where a run may not be written: over what isn't a run, or without leave to overwrite."""
+def network(factory: str, weights: Path | None) -> nn.Module:
+    """The network that `package.module:factory` makes, in evaluation mode, with the weights of a safetensors file.
+
+    The package is looked for in the current folder, then among those installed.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: a name of another form, no such module or factory, a factory that
+            makes no Module, weights that can't be read or don't fit (the first tensor is named).
+    """
+    module_name, colon, name = factory.partition(":")
+    if not (module_name and colon and name):
+        raise ValueError(f"--model must be package.module:factory, got {factory!r}")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(f"--model: {module_name} can't be imported from {os.getcwd()}: {error}") from None
+    except SyntaxError as error:
+        raise ValueError(f"--model: {module_name} can't be imported, line {error.lineno}: {error.msg}") from None
+    make = getattr(module, name, None)
+    if not callable(make):
+        what = f"has no {name}" if make is None else f"has a {name} that can't be called"
+        raise TypeError(f"--model: {module_name} {what}")
+    made = make()
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"--model: {factory} must make a torch.nn.Module, got {type(made).__name__}")
+    if weights is not None:
+        _load_weights(made, weights)
+    return made.eval()
+
+
+def _load_weights(made: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path} with weights")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} can't be read as safetensors: {error}") from None
+    own = made.state_dict()
+    for key in [*own, *tensors]:
+        if key not in tensors:
+            raise ValueError(f"{path} has no {key}, which the network has: are these its weights?")
+        if key not in own:
+            raise ValueError(f"{path} has {key}, which the network hasn't: are these its weights?")
+        mine, given = tuple(own[key].shape), tuple(tensors[key].shape)
+        if mine != given:
+            raise ValueError(f"{key} has shape {given} in {path}, and {mine} in the network")
+    made.load_state_dict(tensors)
+
+
+def refuse(out: Path, overwrite: bool, mark: str = "config.json", what: str = "run") -> None:
+    """Raise FileExistsError where a run may not be written: over what isn't a run, or without leave to overwrite.
+
+    The file `mark` tells a run from other folders.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / "config.json").is_file():
-        raise FileExistsError(f"{out} exists and is no run: choose another place")
+    if not (out / mark).is_file():
+        raise FileExistsError(f"{out} exists and is no {what}: choose another place")
     if not overwrite:
         raise FileExistsError(f"{out} exists: choose another place, or pass --overwrite to replace it")
 

@@ -204,9 +204,7 @@ def _eigenvalues(network: nn.Module, x: Tensor, head: Head, widths: dict[str, in
             embedded = head(network(start))
         slopes: dict[str, list[Tensor]] = {name: [] for name in values}
         for column in embedded.unbind(1):
-            gradients = torch.autograd.grad(
-                column.sum(), list(values.values()), retain_graph=True, allow_unused=True
-            )
+            gradients = torch.autograd.grad(column.sum(), list(values.values()), retain_graph=True, allow_unused=True)
             for (name, y), gradient in zip(values.items(), gradients, strict=True):
                 slopes[name].append((torch.zeros_like(y) if gradient is None else gradient).flatten(1).double())
     grams = {name: (a := torch.stack(some, 1)) @ a.mT for name, some in slopes.items()}

@@ -39,8 +39,8 @@ OF_A_CLASS = {
 OF_A_LAYER = {
     "module": "Its kind.",
     "width": "How many numbers it gives for a sample.",
-    "dimension": "Intrinsic dimension of its values, by two nearest neighbours.",
-    "separation": "Scatter between classes over scatter within them.",
+    "dim": "Intrinsic dimension of its values, by two nearest neighbours.",
+    "sep": "Scatter between classes over scatter within them.",
     "probe": "Held-out accuracy of a linear classifier of its values.",
     "stretch": "Length of the image of a straight way between neighbours of one class, over its length.",
     "turning": "By how many radians this image turns: its total curvature, 0 for an affine map.",
@@ -233,9 +233,7 @@ def _dimensions(x: np.ndarray, corrected: bool, seed: int) -> dict[str, Estimate
     found: dict[str, Estimate | None] = {}
     for method in METHODS:
         try:
-            found[method] = manifold.intrinsic_dimension(
-                x, method, corrected=corrected and method != "pca", seed=seed
-            )
+            found[method] = manifold.intrinsic_dimension(x, method, corrected=corrected and method != "pca", seed=seed)
         except ValueError:
             found[method] = None
     return found

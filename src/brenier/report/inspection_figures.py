@@ -11,7 +11,6 @@ from matplotlib.ticker import NullFormatter
 
 from brenier.manifold import Layers
 from brenier.report.style import FIRST, HAIR, MUTED, OTHER, SECOND, WIDTH, figure, legend, palette, panel, split
-from brenier.solution import Estimate
 
 NAMED = 24  # layers or classes up to which their names are written
 PANELS = {
@@ -110,7 +109,9 @@ def data_figure(
 
     panel(right, "Radii of nets", "samples in the net")
     for key, colour in (("covering", FIRST), ("packing", SECOND)):
-        right.plot([net["size"] for net in nets], [net[key] for net in nets], "o-", color=colour, markersize=3, label=key)
+        right.plot(
+            [net["size"] for net in nets], [net[key] for net in nets], "o-", color=colour, markersize=3, label=key
+        )
     if nets:
         right.set(xscale="log", yscale="log")
         right.set_xticks([net["size"] for net in nets], [str(net["size"]) for net in nets])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from brenier.manifold import Layer, Layers
@@ -32,11 +33,14 @@ def data_findings(numbers: Mapping[str, Any]) -> Iterator[Finding]:
         )
     if numbers["singular"] is not None:
         share, chance = numbers["singular"]["share"], numbers["singular"]["by chance"]
-        verdict = "no more than chance would mark" if share.mean - 2 * share.sem <= chance else "more than chance marks"
+        verdict = f"more than the {chance:.0%} by chance"
+        if share.mean - 2 * share.sem <= chance:
+            verdict = f"no more than the {chance:.0%} by chance"
+        if share.mean > 0.5:
+            verdict = "so many that noise, or samples too far apart, hide what single ones are"
         yield Finding(
             f"{share.mean:.1%}",
-            "The share of samples around which the data are no smooth manifold of one dimension up to 10: "
-            f"{verdict}, {chance:.0%}.",
+            f"The share of samples around which the data look like no smooth manifold of a dimension up to 10: {verdict}.",
         )
     trust = numbers["picture"]["trustworthiness"]
     yield Finding(
@@ -105,7 +109,8 @@ def layer_findings(found: Layers) -> Iterator[Finding]:
     last = inner[-1]
     if found.accuracy is not None:
         yield Finding(
-            number(found.accuracy), f"Accuracy of the network on these samples; the largest class is {found.chance:.3g}."
+            number(found.accuracy),
+            f"Accuracy of the network on these samples; the largest class is {found.chance:.3g} of them.",
         )
     if start.dimension and last.dimension:
         top = max((layer for layer in found.layers if layer.dimension), key=lambda layer: layer.dimension.mean)
@@ -172,7 +177,7 @@ def _shape(found: Layers) -> Iterator[Finding]:
 def _largest_step(layers: tuple[Layer, ...]) -> tuple[float, Layer]:
     steps = [
         (b.stretch.mean / a.stretch.mean, b)
-        for a, b in zip(layers[:-1], layers[1:], strict=True)
+        for a, b in pairwise(layers)
         if a.stretch is not None and b.stretch is not None and a.stretch.mean > 0
     ]
     return max(steps, key=lambda pair: pair[0])
