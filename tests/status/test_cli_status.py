@@ -214,6 +214,7 @@ def test_help_and_version_teach(capsys):
         ("sample", "brenier sample runs/digits -n 64 --out new.png"),
         ("evaluate", "brenier evaluate runs/digits digits"),
         ("report", "brenier report runs/digits"),
+        ("inspect", "brenier inspect digits"),
     ):
         code, out, _ = ended(capsys, command, "--help")
         assert code == 0

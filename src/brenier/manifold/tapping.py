@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -183,11 +183,8 @@ def prefix(network: nn.Module, layer: str) -> Callable[[Tensor], Tensor]:
                 reached.append(y)
                 raise _Stop
 
-        with tapped(network, x, take):
-            try:
-                network(x)
-            except _Stop:
-                pass
+        with tapped(network, x, take), suppress(_Stop):
+            network(x)
         return reached[0]
 
     return run

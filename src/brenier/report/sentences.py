@@ -40,7 +40,8 @@ def data_findings(numbers: Mapping[str, Any]) -> Iterator[Finding]:
             verdict = "so many that noise, or samples too far apart, hide what single ones are"
         yield Finding(
             f"{share.mean:.1%}",
-            f"The share of samples around which the data look like no smooth manifold of a dimension up to 10: {verdict}.",
+            "The share of samples around which the data look like no smooth manifold of a dimension up to 10: "
+            f"{verdict}.",
         )
     trust = numbers["picture"]["trustworthiness"]
     yield Finding(
