@@ -95,7 +95,7 @@ def volumes(
         for name, images in pushed(network, x[rows.to(x.device)], frame, names, most, seed).items():
             sigma = torch.linalg.svdvals(images.double())
             sigma = torch.nn.functional.pad(sigma, (0, dim - sigma.shape[1]))
-            small = torch.finfo(x.dtype).eps * dim * sigma[:, :1]
+            small = 8 * torch.finfo(x.dtype).eps * dim * sigma[:, :1]
             parts[name].append(sigma.where(sigma > small, 0.0).log().mean(1).exp())
     return {name: mean(torch.cat(found)) for name, found in parts.items() if found}
 

@@ -15,7 +15,7 @@ from brenier.manifold import effects
 from brenier.manifold.chart import Samples, as_network, evaluating, place, take
 from brenier.manifold.dimension import intrinsic_dimension
 from brenier.manifold.separation import class_separation, linear_probe
-from brenier.manifold.tapping import CHUNK, INPUT, activations, layer_names, projection
+from brenier.manifold.tapping import CHUNK, INPUT, activations, layer_names, projection, tapped
 from brenier.solution import Estimate
 
 FEWEST = 16  # distinct samples
@@ -173,8 +173,17 @@ def _drawn(network: nn.Module, x: Samples, labels: Any, most: int, seed: int) ->
 
 
 def _answer(network: nn.Module, x: Tensor) -> Tensor:
-    with evaluating(network):
-        return torch.cat([network(rows) for rows in x.split(CHUNK)]).flatten(1)
+    """What the network gives, (n, D); every layer must give finite numbers."""
+
+    def check(name: str, y: Tensor) -> None:
+        if y.is_floating_point() and not y.isfinite().all():
+            raise ValueError(f"layer {name} must give finite numbers, got NaN or Inf")
+
+    found = []
+    for rows in x.split(CHUNK):
+        with evaluating(network), tapped(network, rows, check):
+            found.append(network(rows))
+    return torch.cat(found).flatten(1)
 
 
 def _values(

@@ -114,19 +114,19 @@ def layer_findings(found: Layers) -> Iterator[Finding]:
             f"Accuracy of the network on these samples; the largest class is {found.chance:.3g} of them.",
         )
     if start.dimension and last.dimension:
-        top = max((layer for layer in found.layers if layer.dimension), key=lambda layer: layer.dimension.mean)
-        hump = "" if top in (start, last) else f", at most {number(top.dimension)} at layer {top.name}"
+        largest, name = max((layer.dimension, layer.name) for layer in found.layers if layer.dimension)
+        hump = "" if name in (start.name, last.name) else f", at most {number(largest)} at layer {name}"
         yield Finding(
             f"{start.dimension.mean:.2g} → {last.dimension.mean:.2g}",
             f"Intrinsic dimension of the input and of the last layer{hump}.",
         )
-    probed = [layer for layer in found.layers if layer.probe]
+    probed = [(layer.name, layer.probe) for layer in found.layers if layer.probe]
     if probed:
-        best = max(layer.probe.mean for layer in probed)
-        early = next(layer for layer in probed if layer.probe.mean + 2 * layer.probe.sem >= best)
-        where = "the input" if early is start else f"layer {early.name}"
+        best = max(probe.mean for _, probe in probed)
+        name, early = next((name, probe) for name, probe in probed if probe.mean + 2 * probe.sem >= best)
+        where = "the input" if name == start.name else f"layer {name}"
         yield Finding(
-            number(early.probe), f"Linear accuracy at {where}, from which on no layer is clearly better ({best:.3g})."
+            number(early), f"Linear accuracy at {where}, from which on no layer is clearly better ({best:.3g})."
         )
         yield Finding(
             f"{_short(start.separation)} → {_short(last.separation)}",
@@ -153,11 +153,11 @@ def _shape(found: Layers) -> Iterator[Finding]:
             f"By this factor ways between neighbours of one class get longer; most at layer {layer.name}, "
             f"{step:.3g} times.",
         )
-        bent = max(found.layers[1:], key=lambda layer: layer.turning.mean)
+        most, name = max((layer.turning, layer.name) for layer in found.layers[1:] if layer.turning is not None)
         yield Finding(
             number(last.turning),
             "By so many radians these ways, straight in the input, turn at the end"
-            + (f"; at most {number(bent.turning)} at layer {bent.name}." if bent.turning.mean > 0 else "."),
+            + (f"; at most {number(most)} at layer {name}." if most.mean > 0 else "."),
         )
     if last.volume is not None and start.volume is not None:
         d = found.tangent
