@@ -286,16 +286,10 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Measure a run anew and write its page."""
-    from brenier import load, runs, storage
+    from brenier import load, runs
 
     model = load(run)
-    origin = storage.read(run)[0].get("data")
-    if data is not None:
-        test = runs.unseen(data, data_dir)
-    elif origin is not None:
-        test = runs.train_and_test(**origin | ({"data_dir": str(data_dir)} if data_dir else {}))[1]
-    else:
-        raise ValueError(f"{run} doesn't say which data it was fitted on: give test samples as DATA")
+    test = runs.judges(run, data_dir) if data is None else runs.unseen(data, data_dir)
     page = run / "report.html" if out is None else out
     with runs.beside(page) as part:
         written = model.report(part, test)
@@ -310,10 +304,17 @@ def report(
     epilog="[bold]Examples[/]\n\n"
     "brenier inspect digits\n\n"
     "brenier inspect photos/ --picture umap --out seen/photos\n\n"
+    "brenier inspect runs/digits\n\n"
     "brenier inspect digits --model package.module:factory --weights mlp.safetensors --out seen/mlp"
 )
 def inspect(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="As for fit; with a network, its test split if any.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA|RUN",
+            help="As for fit; with a network, its test split if any. Of a run: its encoder, on what judged it.",
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(help="package.module:factory, a function in this folder or installed that makes the network."),
@@ -337,17 +338,19 @@ def inspect(
         raise ValueError(f"--weights {weights} needs --model package.module:factory, the network that they are of")
     with redirect_stdout(sys.stderr):  # lines of the user's modules
         from brenier import data as data_sets
+        from brenier import load, runs, storage
         from brenier import report as reports
-        from brenier import runs
 
         if out is not None:
             out = Path(os.path.abspath(out))
             runs.refuse(out, overwrite, "inspection.json", "inspection")
         network = None if model is None else runs.network(model, weights)
-        if network is None:
-            samples = data_sets.load(data, data_dir=data_dir, limit=limit)
-        else:
+        if network is not None:
             samples = runs.unseen(data, data_dir, limit)
+        elif (Path(data) / storage.CONFIG).is_file():
+            network, samples = load(data).chart_.encoder, runs.judges(Path(data), data_dir)
+        else:
+            samples = data_sets.load(data, data_dir=data_dir, limit=limit)
         try:
             found = reports.inspect(samples, network, picture=picture.value, seed=seed)
         except ImportError as error:
@@ -384,19 +387,22 @@ def _print_findings(written: Report) -> None:
 def _print_inspection(found: Inspection) -> None:
     from brenier.report.page import number
 
-    wide = len(found.table.columns) > 6  # then the terminal has no room for errors and kinds
-    shown = slice(1 if wide else 0, None)
+    wide = len(found.table.columns) > 6  # then the terminal has no room for errors, kinds, widths and the last
+    shown = slice(2, -1) if wide else slice(0, None)
     table = Table("", *found.table.columns[shown], box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.columns[0].min_width = min(12, max(len(name) for name, _ in found.table.rows))
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     for name, values in found.table.rows:
-        table.add_row(name, *(f"{v[0]:.3g}" if wide and isinstance(v, tuple) else number(v) for v in values[shown]))
+        table.add_row(name, *(f"{v[0]:.2g}" if wide and isinstance(v, tuple) else number(v) for v in values[shown]))
     console = Console(highlight=False)
     console.print(found.title, style="bold", markup=False)
     console.print(_sentences(found.findings))
     console.print(table)
     if wide:
-        console.print("Standard errors are in the page of --out and in --json.", style="dim")
+        console.print(
+            "Standard errors, and the rest of the table, are in the page of --out and in --json.", style="dim"
+        )
 
 
 def _sentences(findings: Sequence[Finding]) -> Table:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from brenier import manifold, measures, report, transport
+from brenier import manifold, measures, report, storage, transport
 from brenier.aeot import AEOT
 from brenier.data import Samples, load
 from brenier.data.load import NAMES, SPLITS
@@ -53,11 +53,13 @@ def train_and_test(source: str, data_dir: str | None, limit: int | None, labels:
     if not labels or kept is None or (kept == kept[0]).all():  # one label tells nothing apart
         kept = None
     if _has_test_split(source):
-        test = load(source, data_dir=data_dir, split="test").values
+        judges = load(source, data_dir=data_dir, split="test")
+        test, names = judges.values, judges.labels
     else:
         rows = np.random.default_rng(seed).permutation(len(values))
         held, used = (np.sort(part) for part in np.split(rows, [math.ceil(len(rows) / HELD_OUT)]))
-        test, values, kept = values[held], values[used], kept if kept is None else kept[used]
+        test, values = values[held], values[used]
+        names, kept = (None, None) if kept is None else (kept[held], kept[used])
     if len(values) < FEWEST[0] or len(test) < FEWEST[1]:
         raise ValueError(
             f"{train.name} must have at least {FEWEST[0]} samples to fit and {FEWEST[1]} to judge by, "
@@ -70,7 +72,19 @@ def train_and_test(source: str, data_dir: str | None, limit: int | None, labels:
         raise ValueError(
             f"all {len(test)} test samples of {train.name} are training samples too: none is left to judge by"
         )
-    return [Samples(values, kept, train.name), Samples(test, name=train.name)]
+    return [Samples(values, kept, train.name), Samples(test, None if kept is None else names, train.name)]
+
+
+def judges(run: Path, data_dir: Path | None = None) -> Samples:
+    """The samples that a run was judged by at its fit.
+
+    Raises:
+        ValueError: a model that was saved without its data.
+    """
+    origin = storage.read(run)[0].get("data")
+    if origin is None:
+        raise ValueError(f"{run} doesn't say which data it was fitted on: give test samples as DATA")
+    return train_and_test(**origin | ({"data_dir": str(data_dir)} if data_dir else {}))[1]
 
 
 def unseen(data: str, data_dir: Path | None, limit: int | None = None) -> Samples:

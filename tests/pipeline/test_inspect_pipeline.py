@@ -50,6 +50,19 @@ def trained(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_run_shows_its_encoder(tmp_path, command):
+    assert (
+        command("fit", "digits", "--out", tmp_path / "run", "--limit", 200, "--epochs", 2, "--tol", 1, "--quiet")[0]
+        == 0
+    )
+    code, out, _ = command("inspect", tmp_path / "run", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["samples"] == 360  # the digits' test split
+    assert found["layers"][0]["width"] == 64
+    assert found["layers"][-1]["width"] == json.loads((tmp_path / "run" / "metrics.json").read_text())["latent_dim"]
+
+
 def test_the_layers_of_a_trained_network(trained, command):
     options = ("--model", "digit_nets:mlp", "--weights", "mlp.safetensors", "--out", "seen")
     code, out, err = command("inspect", "digits", *options, "--json")

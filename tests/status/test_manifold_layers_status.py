@@ -56,7 +56,7 @@ def test_labels_must_be_classes(verb, labels):
 
 def test_what_can_not_be_had_is_said():
     found = manifold.layers(nn.Linear(4, 3), X)
-    assert "no labels" in found.notes["probe"]
+    assert "no labels" in found.notes["probe"] == found.notes["separation"]
     assert "classifies" in found.notes["fisher"]
     found = manifold.layers(nn.Linear(4, 70), X, LABELS)
     assert "at most 64 columns" in found.notes["fisher"]

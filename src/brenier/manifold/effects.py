@@ -37,6 +37,7 @@ def mean(values: Tensor) -> Estimate | None:
     """
     if not len(values):
         return None
+    values = values.double()
     sem = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Estimate(values.mean().item(), sem)
 

@@ -117,6 +117,8 @@ def layers(
     dimension = _dimension(points.flatten(1))
     tangent = min(max(1, round(dimension.mean if dimension else 1)), widths[INPUT], FEWEST // 2)
     notes = {"left out": ", ".join(others)} if others else {}
+    if names is None:
+        notes |= dict.fromkeys(("separation", "probe"), "there are no labels of two classes or more")
     parts = _parts(network, points, names, answer, widths, tangent, max_width, seed, notes)
 
     groups = np.zeros(len(points)) if names is None else names

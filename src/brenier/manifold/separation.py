@@ -29,7 +29,7 @@ def class_separation(x: Samples, labels: Any) -> Estimate:
 
     Example:
         >>> class_separation(np.array([[0.0], [2.0], [10.0], [12.0]]), [0, 0, 1, 1]).mean
-        12.0
+        12.25
     """
     rows, classes = _classes(x, labels)
     count = classes.max() + 1

@@ -19,6 +19,7 @@ from torch import nn
 
 from brenier import manifold
 from brenier.data import Samples
+from brenier.manifold.tapping import projection
 from brenier.report.inspection_figures import data_figure, layer_figure
 from brenier.report.page import Finding, Picture, Table, number, write_page
 from brenier.report.sentences import data_findings, layer_findings
@@ -29,6 +30,7 @@ LOOKED_AT = 4000  # samples, at most
 CORRECTED = 512  # distinct samples from which a dimension is corrected for their number and for noise
 NEIGHBOURS, AROUND = 10, 40  # of the graph, and for singular points
 NETS = (16, 64, 256)
+WIDEST = 1024  # entries that a linear classifier reads as they are; of more, so many random directions
 METHODS = ("two_nn", "mle", "pca")
 OF_A_CLASS = {
     "samples": "How many there are.",
@@ -119,7 +121,7 @@ def inspect(
         >>> from brenier.data import ring
         >>> found = inspect(ring(200), picture="pca")
         >>> found.numbers["samples"], found.numbers["graph"]["components"]
-        (200, 1)
+        (200, 8)
     """
     if not isinstance(data, Samples):
         raise TypeError(f"data must be Samples, as data.load gives them, got {type(data).__name__}")
@@ -190,7 +192,9 @@ def _of_data(
         "dimension": {method: by_class["all"][method] for method in METHODS} | {"corrected": corrected},
         "by class": {name: values for name, values in by_class.items() if name != "all"},
         "separation": None if names is None else manifold.class_separation(rows, names),
-        "probe": None if names is None else manifold.linear_probe(rows, names),
+        "probe": None
+        if names is None
+        else manifold.linear_probe(projection(torch.from_numpy(rows), WIDEST, seed), names),
         "graph": {"neighbours": NEIGHBOURS, "components": len(sizes), "sizes": sizes[:20].tolist()},
         "nets": [
             {"size": len(net.indices), "covering": net.covering_radius, "packing": net.packing_radius} for net in nets

@@ -79,6 +79,7 @@ def data_figure(
     """A picture of samples by codes (n, 1 or 2), coloured by groups (n,); dimension by class; radii of nets.
 
     Example:
+        >>> from brenier.solution import Estimate
         >>> data_figure(np.eye(2), None, {"all": {"two_nn": Estimate(1.0, 0.1)}}, [], "pca")
         <Figure size 1440x...
     """
