@@ -64,7 +64,7 @@ def speed(options: argparse.Namespace) -> None:
     target = mixture(n, d)
     found = solve(Gaussian(d), target, "stochastic", 0.1, max_seconds=options.seconds, generator=seeded(0))
     problem = SemiDiscrete(Gaussian(d), target, seeded(1))
-    h = problem.own(found.potential.heights).to(problem.y)
+    h = problem.own(found.potential.heights).to(problem.nu)
     planes, nu = problem.planes.at(h), problem.nu.double()
     x, y = torch.randn(m, d, generator=seeded(2)), problem.y.narrow(slice(None))
     index = faiss.IndexFlatIP(d + 1)

@@ -51,7 +51,7 @@ def test_frechet_of_paired_rows_knows_that_they_are_paired(rng):
 def test_c2st_is_a_coin_on_equal_laws(rng):
     answer = c2st(rng.normal(size=(2000, 8)), rng.normal(size=(2000, 8)))
     assert abs(answer.mean - 0.5) < 3 * answer.sem
-    assert answer.sem == pytest.approx(0.5 / np.sqrt(4000), rel=0.01)
+    assert answer.sem == pytest.approx(0.5 / np.sqrt(2000), rel=0.01)
 
 
 @pytest.mark.parametrize("shift", [0.5, 2.0])

@@ -83,7 +83,8 @@ def c2st(a: Any, b: Any, seed: int | torch.Generator = 0) -> Estimate:
 
     A perceptron (two hidden layers of 256, 20 passes of AdamW) on standardised columns, cross-fitted on two halves:
     each row is judged by the network that did not see it. The larger sample is thinned to the size of the other. The
-    error is binomial over the judged rows; the accuracy is a lower bound on the best classifier's.
+    error is binomial over half of the judged rows: what sets the samples apart by chance helps both networks or none,
+    so that their hits rise and fall together. The accuracy is a lower bound on the best classifier's.
 
     Args:
         a: rows (m, d), at least 4.
@@ -112,7 +113,8 @@ def c2st(a: Any, b: Any, seed: int | torch.Generator = 0) -> Estimate:
         inputs, network = rows[fold != held], seeded(lambda: mlp(rows.shape[1], 256, 2), int(rng.integers(2**31)))
         train(network, inputs.__getitem__, y[fold != held], rng, epochs=20, batch=256, rate=3e-3, decay=1e-2)
         hits.append(apply(network, rows[fold == held]).argmax(1) == y[fold == held])
-    return share(torch.cat(hits).numpy())
+    mean, sem = share(torch.cat(hits).numpy())
+    return Estimate(mean, float(np.sqrt(2) * sem))
 
 
 def nn_ratio(new: Any, test: Any, train: Any) -> Estimate:
