@@ -269,6 +269,10 @@ class AEOT(TransformerMixin, BaseEstimator):
             self._features = fitted
         return self._features
 
+    def judge_in(self, features: report.Features) -> None:
+        """Take another model's features for the Fréchet distances, so that both models' numbers compare."""
+        self._features = features
+
     def report(self, path: str | Path, x_test: Any = None) -> report.Report:
         """Write one HTML page: findings, numbers beside those of other samplers, figures, settings, time.
 

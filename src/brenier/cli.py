@@ -272,24 +272,34 @@ def evaluate(
 @app.command(
     epilog="[bold]Examples[/]\n\n"
     "brenier report runs/digits\n\n"
-    "brenier report runs/photos more-photos/ --out judged.html"
+    "brenier report runs/photos more-photos/ --out judged.html\n\n"
+    "brenier report runs/photos runs/wider runs/longer"
 )
 def report(
     run: Run,
-    data: Annotated[
-        str | None,
-        typer.Argument(metavar="[DATA]", help="Test samples; by default those that the run was judged by at its fit."),
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DATA] | [RUN ...]",
+            help="Test samples, by default those that the run was judged by at its fit; or runs to compare it with.",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the folder of the run.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page; by default report.html in the folder of the run, and none of a comparison."),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a run anew and write its page."""
-    from brenier import load, runs
+    """Measure a run anew and write its page; or compare runs, on the test samples of the first."""
+    from brenier import load, runs, storage
 
+    others = others or []
+    if len(others) > 1 or any((Path(other) / storage.CONFIG).is_file() for other in others):
+        return _compare([run, *map(Path, others)], out, data_dir, as_json, quiet)
     model = load(run)
-    test = runs.judges(run, data_dir) if data is None else runs.unseen(data, data_dir)
+    test = runs.unseen(others[0], data_dir) if others else runs.judges(run, data_dir)
     page = run / "report.html" if out is None else out
     with runs.beside(page) as part:
         written = model.report(part, test)
@@ -364,6 +374,32 @@ def inspect(
         _print_inspection(found)
         if out is not None:
             print(f"\nThe page is {out / 'inspection.html'}, its figure inspection.png")
+
+
+def _compare(folders: list[Path], out: Path | None, data_dir: Path | None, as_json: bool, quiet: bool) -> None:
+    from brenier import report as reports
+    from brenier import runs
+    from brenier.report.page import number
+
+    test = runs.judges(folders[0], data_dir)
+    numbers = runs.judged_alike(folders, test)
+    findings, table = reports.compare(numbers)
+    if out is not None:
+        settings = {"test samples": f"{len(test):,} of {test.name}, those of {folders[0]}, whose features judge all"}
+        with runs.beside(out) as part:
+            reports.write_page(part, "Runs compared", findings, [table], {}, settings, {})
+    if as_json:
+        page = {} if out is None else {"report": str(out)}
+        print(json.dumps(page | {"test": len(test), "runs": {k: runs.plain(v) for k, v in numbers.items()}}))
+    elif not quiet:
+        shown = Table("", *table.columns[:-1], box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in shown.columns[1:]:
+            column.justify = "right"
+        for name, values in table.rows:
+            shown.add_row(name, *map(number, values[:-1]))
+        console = Console(highlight=False)
+        console.print(_sentences(findings))
+        console.print(shown)
 
 
 def _minutes(seconds: float) -> str:

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import nn
 
 from brenier import manifold, measures, report, storage, transport
 from brenier.aeot import AEOT
+from brenier.aeot import load as load_model
 from brenier.data import Samples, load
 from brenier.data.load import NAMES, SPLITS
 from brenier.device import find
@@ -254,6 +255,24 @@ def save_png(path: Path, model: AEOT, samples: Any, columns: int | None = None) 
     page = style.mosaic(np.concatenate([shown, blank]).reshape(-1, columns, *shown.shape[1:]))
     scale = max(1, round(SMALL / shown.shape[1]))
     Image.fromarray((255 * page).round().astype(np.uint8).repeat(scale, 0).repeat(scale, 1)).save(path)
+
+
+def judged_alike(folders: Sequence[Path], test: Samples, seed: int = 0) -> dict[str, dict[str, Estimate]]:
+    """The numbers of `evaluate` of several runs by one set of test samples, in the features of the first run.
+
+    Raises:
+        ValueError: a run of samples of another shape, or the same run twice.
+    """
+    models = {str(folder): load_model(folder) for folder in folders}
+    if len(models) < len(folders):
+        raise ValueError(f"each run must be given once, got {', '.join(map(str, folders))}")
+    first = next(iter(models))
+    for name, model in models.items():
+        shapes = model.layout_.shape, models[first].layout_.shape
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{name} was fitted on samples of shape {shapes[0]}, {first} on {shapes[1]}")
+        model.judge_in(models[first].features())
+    return {name: model.evaluate(test, seed) for name, model in models.items()}
 
 
 def plain(numbers: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:

@@ -136,3 +136,20 @@ def test_overwriting_replaces_the_run_and_one_that_broke_off(command, tmp_path):
     assert "no labels" in err
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ring.npz", "run"]
     assert brenier.load(run).labels_ is None
+
+
+def test_runs_are_compared_on_the_same_samples(fitted, command, tmp_path):
+    other = tmp_path / "other"
+    assert command("fit", "digits", "--out", other, "--limit", 200, "--epochs", 1, "--tol", 1, "--quiet")[0] == 0
+    code, out, _ = command("report", fitted, other, "--json")
+    numbers = json.loads(out)["runs"]
+    assert code == 0
+    assert list(numbers) == [str(fitted), str(other)]
+    assert numbers[str(other)]["fid"]["mean"] > numbers[str(fitted)]["fid"]["mean"]
+    code, out, _ = command("report", fitted, other, "--out", tmp_path / "both.html")
+    assert code == 0
+    assert "is better than" in " ".join(out.split())
+    assert "Runs compared" in (tmp_path / "both.html").read_text()
+    code, _, err = command("report", fitted, fitted)
+    assert code == 2
+    assert "each run must be given once" in err

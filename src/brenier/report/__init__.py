@@ -2,6 +2,7 @@
 
 from brenier.report import baselines, figures, maps
 from brenier.report.arrays import nearest
+from brenier.report.comparison import compare
 from brenier.report.evaluation import AT_MOST, evaluate
 from brenier.report.features import Features
 from brenier.report.findings import MEANING, Material, Report, peak_memory, write_report
@@ -21,6 +22,7 @@ __all__ = [
     "Table",
     "baselines",
     "c2st",
+    "compare",
     "evaluate",
     "exact_copies",
     "figures",
