@@ -18,7 +18,10 @@ from PIL import Image
 
 from brenier import manifold, measures, report, transport
 from brenier.aeot import AEOT
-from brenier.data import Samples, load
+from brenier.data import Samples, arrow, load
+from brenier.data.arrow import is_table
+from brenier.data.datasets import has_test_split
+from brenier.data.files import rows
 from brenier.data.load import NAMES, SPLITS
 from brenier.device import find
 from brenier.manifold.fit import _budget
@@ -27,28 +30,33 @@ from brenier.solution import Estimate
 
 HELD_OUT = 10  # one in so many samples is held out where the data have no test split
 FEWEST = (20, 6)  # training and test samples that a fit and its numbers need
+NAMED = 5  # skipped images, at most, that are named
 SMALL = 64  # pixels: smaller images are enlarged
 
 
-def origin(data: str, data_dir: Path | None, limit: int | None, labels: bool, seed: int) -> dict[str, Any]:
-    """What `train_and_test` needs to find the same samples again, from any folder."""
+def origin(
+    data: str, data_dir: Path | None, limit: int | None, labels: bool, seed: int, **options: Any
+) -> dict[str, Any]:
+    """What `train_and_test` needs to find the same samples again, from any folder; `options` are those of `load`."""
     source = data if data in NAMES else os.path.abspath(data)
     place = None if data_dir is None else os.path.abspath(data_dir)
-    return {"source": source, "data_dir": place, "limit": limit, "labels": labels, "seed": seed}
+    return {"source": source, "data_dir": place, "limit": limit, "labels": labels, "seed": seed, **options}
 
 
-def train_and_test(source: str, data_dir: str | None, limit: int | None, labels: bool, seed: int) -> list[Samples]:
+def train_and_test(
+    source: str, data_dir: str | None, limit: int | None, labels: bool, seed: int, **options: Any
+) -> list[Samples]:
     """The samples to fit and those to judge by: the data's own test split, or one in ten, drawn by the seed.
 
     Raises:
         FileNotFoundError, TypeError, ValueError: as `data.load`; too few samples, or none that is new.
     """
-    train = load(source, data_dir=data_dir, limit=limit)
+    train = load(source, data_dir=data_dir, limit=limit, **options)
     values, kept = train.values, train.labels
     if not labels or kept is None or (kept == kept[0]).all():  # one label tells nothing apart
         kept = None
     if _has_test_split(source):
-        test = load(source, data_dir=data_dir, split="test").values
+        test = load(source, data_dir=data_dir, split="test", **options).values
     else:
         rows = np.random.default_rng(seed).permutation(len(values))
         held, used = (np.sort(part) for part in np.split(rows, [math.ceil(len(rows) / HELD_OUT)]))
@@ -65,17 +73,37 @@ def train_and_test(source: str, data_dir: str | None, limit: int | None, labels:
         raise ValueError(
             f"all {len(test)} test samples of {train.name} are training samples too: none is left to judge by"
         )
-    return [Samples(values, kept, train.name), Samples(test, name=train.name)]
+    return [
+        Samples(values, kept, train.name, table=train.table, skipped=train.skipped),
+        Samples(test, name=train.name, table=train.table),
+    ]
 
 
-def unseen(data: str, data_dir: Path | None, limit: int | None = None) -> Samples:
-    """The test split of DATA, or all of it where it has none."""
+def described(train: Samples, test: Samples) -> str:
+    """What was read, in a line, and a line for what was not."""
+    if train.table is None:
+        what = f"{train.layout.kind} of {' x '.join(map(str, train.values.shape[1:]))}"
+    else:
+        what = f"rows of {len(train.table.columns)} columns"
+    classes = "no labels" if train.labels is None else f"{len(set(train.labels.tolist()))} labels"
+    said = f"{train.name}: {len(train):,} {what}, {classes}; {len(test):,} to judge by"
+    if train.skipped:
+        more = f"\n  and {len(train.skipped) - NAMED:,} more" if len(train.skipped) > NAMED else ""
+        said += f"\nskipped {len(train.skipped):,} bad images:\n  " + "\n  ".join(train.skipped[:NAMED]) + more
+    return said
+
+
+def unseen(data: str, data_dir: Path | None, limit: int | None = None) -> Any:
+    """The test split of DATA, or all of it where it has none; a table as it is, since the model knows its columns."""
+    if is_table(data):
+        table = arrow.read(data)[0]
+        return table if limit is None else table.take(list(rows(table.num_rows, limit)))
     return load(data, data_dir=data_dir, limit=limit, split="test" if _has_test_split(data) else "train")
 
 
 def _has_test_split(data: str) -> bool:
     path = Path(data)
-    if data in NAMES:
+    if data in NAMES or has_test_split(path):
         return True
     if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -90,15 +118,9 @@ def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     the cells, the singular set, and the four samplers that the report compares.
     """
     shape, n = train.layout.network_shape, len(train)
-    dim = min(model.latent_dim or 16, n - 1, math.prod(shape))
-    kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
-    epochs, batch, _ = _budget(n, model.epochs, None, None)
-    chart = manifold.build({**kind, "latent_dim": dim}, generator=torch.Generator().manual_seed(0))
-    some = train.values[: max(5 * batch, 2 * dim)]
-    steps = manifold.fit(
-        chart, some, epochs=4, batch_size=batch, generator=0, device=model.device, to_network=train.layout.to_network
-    )
-    epoch = float(np.diff([entry["seconds"] for entry in steps.history]).min())
+    given = model.chart == "identity" or (model.chart is None and train.layout.kind == "table")
+    dim = math.prod(shape) if given else min(model.latent_dim or 16, n - 1, math.prod(shape))
+    learning = 0.0 if given else _learning(model, train, dim)
 
     points = torch.randn(n, dim, generator=torch.Generator().manual_seed(0)).to(find(model.device))
     few = transport.solve(
@@ -115,9 +137,23 @@ def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     draws += 4 * max(56 * math.sqrt(n) / model.tol**2, 8192) + 2 * max(32 * n, 1 << 17)
 
     judged = min(len(test), report.AT_MOST)
-    seconds = epoch * epochs * n / len(some) + draw * draws + 15 + 0.01 * judged
+    seconds = learning + draw * draws + 15 + 0.01 * judged
     memory = report.peak_memory() + 160 * n * dim + 80 * judged * math.prod(shape) + 3e8
     return seconds, memory
+
+
+def _learning(model: AEOT, train: Samples, dim: int) -> float:
+    """Seconds that all epochs of the chart will take, from a few steps."""
+    shape, n = train.layout.network_shape, len(train)
+    kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
+    epochs, batch, _ = _budget(n, model.epochs, None, None)
+    chart = manifold.build({**kind, "latent_dim": dim}, generator=torch.Generator().manual_seed(0))
+    some = train.values[: max(5 * batch, 2 * dim)]
+    steps = manifold.fit(
+        chart, some, epochs=4, batch_size=batch, generator=0, device=model.device, to_network=train.layout.to_network
+    )
+    epoch = float(np.diff([entry["seconds"] for entry in steps.history]).min())
+    return epoch * epochs * n / len(some)
 
 
 def refuse(out: Path, overwrite: bool) -> None:
@@ -172,7 +208,7 @@ def beside(out: Path) -> Iterator[Path]:
 def save_png(path: Path, model: AEOT, samples: Any, columns: int | None = None) -> None:
     """A grid of images, small ones enlarged; of vectors, their cloud beside that of the training codes, decoded."""
     x = model.layout_.to_network(samples)
-    if model.layout_.kind == "vectors":
+    if model.layout_.kind != "images":
         figures.samples(x, model.chart_.decode(model.codes_[:2000])).savefig(path)
         return
     shown = style.pixels(x)
@@ -203,6 +239,7 @@ def metrics(model: AEOT, written: report.Report, train: int, test: int) -> dict[
     return {
         "train": train,
         "test": test,
+        "skipped": [] if model._data is None else list(model._data.skipped),
         "latent_dim": model.codes_.shape[1],
         "modes": int(model.modes_.max()) + 1,
         "status": {stage: str(solution.status) for stage, solution in stages.items() if solution is not None},
