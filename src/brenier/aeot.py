@@ -369,7 +369,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         shape, n = self.layout_.network_shape, len(values)
         if self.chart == "identity" or (self.chart is None and self.layout_.kind == "table"):
             if self.layout_.kind == "images":
-                raise ValueError(f"chart 'identity' takes vectors or tables as codes, got images of shape {self.layout_.shape}")
+                raise ValueError(f"chart 'identity' takes vectors as codes, or tables, got images of shape {self.layout_.shape}")
             return manifold.Chart.identity()
         if self.chart not in (None, "network"):
             raise ValueError(

@@ -228,8 +228,13 @@ def sample(
         model = load(run)
         made, wanted = model.layout_.kind, "table" if suffix in TABLES else "images" if suffix == ".png" else None
         if (made == "table" or wanted is not None) and made != wanted:
-            ways = {"table": ".csv, .tsv or .parquet", "vectors": ".npz or .npy", "images": ".png, .npz or .npy"}
-            raise ValueError(f"{run} makes {made}, no {suffix[1:]}: write {ways[made]}")
+            entries = " x ".join(map(str, model.layout_.shape))
+            what, ways = {
+                "table": (f"tables of {entries} columns", ".csv, .tsv or .parquet"),
+                "vectors": (f"vectors of {entries} numbers", ".npz or .npy"),
+                "images": (f"images of {entries}", ".png, .npz or .npy"),
+            }[made]
+            raise ValueError(f"{run} makes {what}, no {suffix}: write {ways}")
         known = {} if model.labels_ is None else {str(each): each for each in np.unique(model.labels_)}
         draw = model.draw(n, seed, mode, known.get(label, label) if label else label)
         samples, cells = model.samples_of(draw), model.cells_of(draw)

@@ -226,16 +226,16 @@ ROWS = {
     "npy: dates": (npy(np.array([["2020-01-01"]] * 30, "M8[D]")), ["real numbers, got datetime64[D]"]),
     "npy: a number": (npy(np.array(3.0)), ["at least one sample", "shape ()"]),
     "npy: one dimension": (npy(np.arange(50.0)), ["shape (m, d)", "(50,)"]),
-    "npy: five dimensions": (npy(np.zeros((2, 2, 2, 2, 2))), ["(2, 2, 2, 2, 2)"]),
+    "npy: five dimensions": (npy(RNG.random((2, 2, 2, 2, 2))), ["(2, 2, 2, 2, 2)"]),
     "npy: no rows": (npy(np.zeros((0, 5))), ["at least one sample", "(0, 5)"]),
     "npy: no columns": (npy(np.zeros((40, 0))), ["at least one sample", "(40, 0)"]),
     "npy: one row": (npy(X[:1]), ["at least 2 samples, got 1"]),
     "npy: a few rows": (npy(X[:20]), ["at least 20 samples to fit and 6 to judge by, got 18 and 2"]),
     "npy: equal rows": (npy(np.ones((40, 3))), ["different samples, got 40 equal rows"]),
-    "npy: small images": (npy(np.zeros((40, 5, 7))), ["at least 8x8", "5x7"]),
+    "npy: small images": (npy(RNG.random((40, 5, 7))), ["at least 8x8", "5x7"]),
     "npy: bright images": (npy(GREY / 100), ["floats 0..1", "2.5"]),
     "npy: whole numbers past 255": (npy(GREY.astype(int) * 2), ["whole numbers 0..255"]),
-    "npy: whole numbers up to 1": (npy(GREY // 255 + GREY % 2), ["0..255", "up to 1"]),
+    "npy: whole numbers up to 1": (npy(GREY % 2), ["0..255", "up to 1"]),
     # .npz
     "npz: empty": (raw("x.npz", b""), ["isn't a zip archive"]),
     "npz: text": (raw("x.npz", b"hello"), ["isn't a zip archive"]),
@@ -266,7 +266,7 @@ ROWS = {
     "idx: one dimension": (idx(sizes(50), bytes(range(50))), ["shape (m, d)", "(50,)"]),
     "idx.gz: not packed": (raw("x.idx.gz", sizes(2)), ["x.idx.gz cannot be read"]),
     "idx.gz: cut": (raw("x.idx.gz", gzip.compress(sizes(30, 8, 8) + GREY.tobytes())[:-300]), ["must hold 1936 bytes"]),
-    "idx.gz: a bomb": (idx(sizes(30, 8, 8), bytes(10**7), packed=True), ["must hold 1936 bytes", "found 1937"]),
+    "idx.gz: a bomb": (idx(sizes(30, 8, 8), bytes(10**7), packed=True), ["must hold 1936 bytes", "found"]),
     "idx: too few labels": (labelled_idx(sizes(29) + bytes(29)), ["one entry per sample, got 29 for 30"]),
     "idx: broken labels": (labelled_idx(b"\0\0"), ["a-labels-idx1-ubyte isn't an IDX file"]),
     # .safetensors
@@ -286,14 +286,14 @@ ROWS = {
     "csv: no names": (lines("1,2", "3,4"), ["must begin with a row of names, got 1, 2"]),
     "csv: a nameless column": (lines(",a", "0,3", "1,4"), ["column 1", "must have a name", "index"]),
     "csv: a name twice": (lines("a,a", "1,2", "3,4"), ["columns of different names, got 'a' twice"]),
-    "csv: semicolons": (lines("a;b", "1;2", "3;4"), ["must have commas", "got ';' in 'a;b'"]),
+    "csv: semicolons": (lines("a;b", "1;2", "3;4"), ["must have ',' between its columns, got ';' in 'a;b'"]),
     "csv: a long row": (lines("a,b", "1,2", "3,4,5"), ["cannot be read", "Expected 2 columns, got 3"]),
     "csv: a short row": (lines("a,b", "1,2", "3"), ["cannot be read", "Expected 2 columns, got 1"]),
-    "csv: no UTF-8": (raw("x.csv", b"a,b\n1,caf\xe9\n"), ["UTF8"]),
+    "csv: no UTF-8": (raw("x.csv", b"a,b\n1,caf\xe9\n"), ["must be written in UTF-8", "column 'b'"]),
     "csv: no UTF-8 in a name": (raw("x.csv", b"a,caf\xe9\n1,2\n"), ["cannot be read"]),
     "csv: noise": (raw("x.csv", RNG.bytes(500)), ["x.csv"]),
     "csv: one row": (lines("a,b", "1,2"), ["at least 2 samples, got 1"]),
-    "csv: equal rows": (lines("a,b", "1,x", repeat=40), ["different"]),
+    "csv: equal rows": (lines("a,b", "1,x", repeat=80), ["all 8 test samples", "training samples too"]),
     "csv: a few rows": (numbered(lambda i: i % 3, m=12), ["at least 20 samples to fit", "got 10 and 2"]),
     "csv: names of people": (
         numbered(lambda i: f"person{i}", "name.csv"),
@@ -303,7 +303,7 @@ ROWS = {
     "csv: infinity": (numbered(lambda i: "inf" if i == 4 else 0.5 * i), ["'x' must be finite, got inf in row 4"]),
     "csv: whole numbers past 2^53": (numbered(lambda i: 2**60 + 7 * i), ["'x' must hold whole numbers below 2^53"]),
     "csv: times of day": (numbered(lambda i: f"12:00:{i:02}"), ["'x' must hold numbers", "time32[s]", "--drop x"]),
-    "tsv: commas": (lines(*("a,b", "1,2", "3,4"), name="x.tsv", repeat=20), ["x.tsv"]),
+    "tsv: commas": (lines(*("a,b", "1,2", "3,4"), name="x.tsv", repeat=20), [r"must have '\t' between its columns, got ',' in 'a,b'"]),
     "parquet: empty": (raw("x.parquet", b""), ["x.parquet cannot be read"]),
     "parquet: text": (raw("x.parquet", b"hello, world"), ["x.parquet cannot be read"]),
     "parquet: cut": (lambda folder: cut(arrow(a=X[:, 0])(folder), 300), ["x.parquet cannot be read"]),
@@ -454,4 +454,4 @@ def test_tables_that_the_model_does_not_know(name, run, tmp_path, capsys):
 
 @pytest.mark.parametrize("suffix", ["png", "npz", "npy"])
 def test_tables_are_written_as_tables(suffix, run, tmp_path, capsys):
-    refused(capsys, tmp_path, ["sample", run, "--out", tmp_path / f"new.{suffix}"], ["makes table", ".csv"])
+    refused(capsys, tmp_path, ["sample", run, "--out", tmp_path / f"new.{suffix}"], ["makes tables of 3 columns, no", "write .csv, .tsv or .parquet"])

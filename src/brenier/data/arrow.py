@@ -55,19 +55,19 @@ def read(source: Any) -> tuple[pa.Table, str]:
     if not is_table(source):
         raise TypeError(f"a table must be a data frame or a .csv, .tsv or .parquet file, got {_kind(source)}")
     pa = pyarrow()
-    library = "pandas"
-    name = _kind(source)
+    library, name = "pandas", str(source) if isinstance(source, str | Path) else _kind(source)
     try:
         if isinstance(source, str | Path):
-            name, table = str(source), _file(Path(source))
+            table = _file(Path(source))
         elif type(source).__module__.startswith("pandas"):
             table = pa.Table.from_pandas(source, preserve_index=False)
         else:
             library = "polars" if type(source).__module__.startswith("polars") else "pyarrow"
             table = pa.table(source)
-    except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+        _check_names(table, name)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ValueError(f"{name} cannot be read: {_reason(error)}") from None
-    return _checked(table, name), library
+    return table, library
 
 
 def _kind(source: Any) -> str:
@@ -95,17 +95,20 @@ def _file(path: Path) -> pa.Table:
         parse_options=csv.ParseOptions(delimiter=comma, newlines_in_values=True),
         convert_options=csv.ConvertOptions(strings_can_be_null=True),
     )
+    for column in table.schema:
+        if column.type == "binary":
+            raise ValueError(f"{path} must be written in UTF-8, got other bytes in column {column.name!r}")
+    if len(table.schema) == 1 and (mark := next((each for each in ",;\t|" if each in table.schema[0].name), None)):
+        raise ValueError(f"{path} must have {comma!r} between its columns, got {mark!r} in {table.schema[0].name!r}")
     if all(NUMBER.fullmatch(each) for each in table.column_names):
         raise ValueError(f"{path} must begin with a row of names, got {', '.join(table.column_names[:5])}")
     return table
 
 
-def _checked(table: pa.Table, name: str) -> pa.Table:
+def _check_names(table: pa.Table, name: str) -> None:
     names = [str(each) for each in table.column_names]
     if len(names) > COLUMNS:
         raise ValueError(f"{name} must have at most {COLUMNS:,} columns, got {len(names):,}")
-    if len(names) == 1 and (mark := next((c for c in ";\t|" if c in names[0]), None)):
-        raise ValueError(f"{name} must have commas between its columns, got {mark!r} in {names[0]!r}")
     for place, each in enumerate(names):
         if not each:
             raise ValueError(f"column {place + 1} of {name} must have a name: if it is a table's index, leave it out")
@@ -113,7 +116,6 @@ def _checked(table: pa.Table, name: str) -> pa.Table:
             raise ValueError(f"{name} must have columns of different names, got {each!r} twice")
     if not table.num_rows:
         raise ValueError(f"{name} must have rows, got none below the names {', '.join(names[:5])}")
-    return table
 
 
 def _reason(error: Exception) -> str:
