@@ -330,6 +330,7 @@ class AEOT(TransformerMixin, BaseEstimator):
                 "strength of the extension": f"{self.extension_.strength:.3g}",
             },
             seconds=self.seconds_,
+            columns=self.layout_.shown if isinstance(self.layout_, data.TableLayout) else None,
         )
         return report.write_report(path, material)
 

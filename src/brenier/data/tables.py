@@ -138,10 +138,25 @@ class TableLayout:
         """
         if tuple(x.shape[1:]) != self.network_shape:
             raise ValueError(f"each row must have shape {self.network_shape}, got {tuple(x.shape[1:])}")
+        return self.frame(np.stack(self._from_network(x), 1), labels)
+
+    def shown(self, x: Tensor) -> dict[str, np.ndarray]:
+        """The values (m,) of each column of the tensor (m, d), to be drawn: numbers, dates, or texts."""
+        schema, made = self._schema(), {}
+        for column, values in zip(self.columns, self._from_network(x), strict=True):
+            if column.discrete:
+                texts = np.array([*map(str, column.options), "missing"])
+                values = texts[np.where(np.isnan(values), -1, values).astype(int)]
+            elif column.kind == "date":
+                held = arrow.column_of(values, column, schema.field(column.name).type)
+                values = held.cast("timestamp[ms]").to_numpy(zero_copy_only=False)
+            made[column.name] = values
+        return made
+
+    def _from_network(self, x: Tensor) -> list[np.ndarray]:
         ends = np.cumsum([column.width for column in self.columns])[:-1]
         blocks = np.split(x.detach().cpu().double().numpy(), ends, axis=1)
-        values = [column.from_network(block) for column, block in zip(self.columns, blocks, strict=True)]
-        return self.frame(np.stack(values, 1), labels)
+        return [column.from_network(block) for column, block in zip(self.columns, blocks, strict=True)]
 
     def frame(self, values: np.ndarray, labels: np.ndarray | None = None) -> Any:
         """The table that has these values (m, c), and `labels` (m,) in their column."""
