@@ -121,7 +121,13 @@ def measured(name: str, new: pd.DataFrame, test: pd.DataFrame, train: pd.DataFra
     a, b, known = (layout.to_network(table).double().numpy() for table in (new, test, train))
     kept = (a.std(0) > 0) & (b.std(0) > 0)
     apart = np.abs(np.corrcoef(a[:, kept].T) - np.corrcoef(b[:, kept].T))[np.triu_indices(kept.sum(), 1)].mean()
-    return [np.mean(marginals), apart, report.c2st(a, b).mean, report.nn_ratio(a, b, known).mean, score(name, new, test)]
+    return [
+        np.mean(marginals),
+        apart,
+        report.c2st(a, b).mean,
+        report.nn_ratio(a, b, known).mean,
+        score(name, new, test),
+    ]
 
 
 def score(name: str, train: pd.DataFrame, test: pd.DataFrame) -> float:

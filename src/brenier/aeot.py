@@ -25,9 +25,9 @@ class AEOT(TransformerMixin, BaseEstimator):
 
     Args:
         latent_dim: dimension of the codes; None takes it from the intrinsic dimension of the data (TwoNN).
-        chart: None builds a network for the data; "identity" takes the samples themselves as codes, which is what None
-            does for tables, too; "network" builds one for a table; a pair (encoder, decoder) of `nn.Module`s is trained
-            as it is.
+        chart: None builds a network for the data, for a table where `latent_dim` is given; "identity" takes the samples
+            themselves as codes, as None does for a table without `latent_dim`; "network" always builds one; a pair
+            (encoder, decoder) of `nn.Module`s is trained as it is.
         extension: "local" or "barycentric", see `transport.extend`.
         tol: the relative error of the cells' masses to reach, relrms.
         epochs: of the autoencoder; None sets them by the size of the data.
@@ -368,9 +368,13 @@ class AEOT(TransformerMixin, BaseEstimator):
         if isinstance(self.chart, tuple):
             return manifold.Chart(*self.chart)
         shape, n = self.layout_.network_shape, len(values)
-        if self.chart == "identity" or (self.chart is None and self.layout_.kind == "table"):
+        if self.chart == "identity" or (
+            self.chart is None and self.layout_.kind == "table" and self.latent_dim is None
+        ):
             if self.layout_.kind == "images":
-                raise ValueError(f"chart 'identity' takes vectors as codes, or tables, got images of shape {self.layout_.shape}")
+                raise ValueError(
+                    f"chart 'identity' takes vectors as codes, or tables, got images of shape {self.layout_.shape}"
+                )
             return manifold.Chart.identity()
         if self.chart not in (None, "network"):
             raise ValueError(

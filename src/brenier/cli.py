@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,7 +121,9 @@ def fit(
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The folder to write: a new or an empty one.")],
     labels: Annotated[bool, typer.Option(help="Use the labels of the data, where there are any.")] = True,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of a table that holds labels.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of a table that holds labels.")
+    ] = None,
     drop: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column of a table to leave out; may be repeated.")
     ] = None,
@@ -206,7 +209,10 @@ def fit(
 def sample(
     run: Run,
     out: Annotated[
-        Path, typer.Option(help="A .png (a grid of images), .npy (samples), .npz (with codes, modes and labels), .csv or .parquet.")
+        Path,
+        typer.Option(
+            help="A .png (a grid of images), .npy (samples), .npz (with codes, modes and labels), .csv or .parquet."
+        ),
     ],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     mode: Annotated[Count, typer.Option(help="Of this mode only; 0 is the heaviest.")] = None,
@@ -237,6 +243,8 @@ def sample(
             raise ValueError(f"{run} makes {what}, no {suffix}: write {ways}")
         known = {} if model.labels_ is None else {str(each): each for each in np.unique(model.labels_)}
         draw = model.draw(n, seed, mode, known.get(label, label) if label else label)
+        if suffix in TABLES:
+            model.layout_ = replace(model.layout_, library="pyarrow")  # whose dtypes are those of the file
         samples, cells = model.samples_of(draw), model.cells_of(draw)
         labels = {} if model.labels_ is None else {"labels": model.labels_[cells]}
         if suffix == ".png":

@@ -118,7 +118,8 @@ def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     the cells, the singular set, and the four samplers that the report compares.
     """
     shape, n = train.layout.network_shape, len(train)
-    given = model.chart == "identity" or (model.chart is None and train.layout.kind == "table")
+    own = train.layout.kind == "table" and model.chart is None and model.latent_dim is None
+    given = own or model.chart == "identity"
     dim = math.prod(shape) if given else min(model.latent_dim or 16, n - 1, math.prod(shape))
     learning = 0.0 if given else _learning(model, train, dim)
 

@@ -91,19 +91,35 @@ def command(capsys, *arguments):
 
 
 def test_the_command_on_a_table(tmp_path, capsys):
-    flowers().assign(name=[f"flower {i}" for i in range(M)]).to_csv(tmp_path / "flowers.csv", index=False)
+    height = pd.array([None if i % 10 == 0 else 3 + i % 4 for i in range(M)], "Int64")
+    table = flowers().assign(name=[f"flower {i}" for i in range(M)], height=height)
+    table[["name", "height", *flowers().columns]].to_csv(tmp_path / "flowers.csv", index=False)
     run = tmp_path / "run"
     out, _ = command(
-        capsys, "fit", tmp_path / "flowers.csv", "--label", "kind", "--drop", "name", "--out", run, "--tol", 0.5, "--json"
+        capsys,
+        "fit",
+        tmp_path / "flowers.csv",
+        "--label",
+        "kind",
+        "--drop",
+        "name",
+        "--out",
+        run,
+        "--tol",
+        0.5,
+        "--json",
     )
     assert json.loads(out)["train"] == 108
     assert "column of the table" in (run / "report.html").read_text()
     for suffix, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
         command(capsys, "sample", run, "-n", 30, "--out", tmp_path / f"new.{suffix}")
         new = read(tmp_path / f"new.{suffix}")
-        assert list(new.columns) == list(flowers().columns)
+        assert list(new.columns) == ["height", *flowers().columns]
         assert len(new) == 30
-    assert data.load(tmp_path / "new.csv").table.columns[0].kind == "integer"
+    kinds = {column.name: column.kind for column in data.load(tmp_path / "new.csv", drop=["height"]).table.columns}
+    assert kinds == {"petals": "integer", "colour": "category", "kind": "category", "grams": "number", "picked": "date"}
+    assert (tmp_path / "new.csv").read_text().splitlines()[1].rsplit(",", 1)[1].startswith("2024-")
+    assert set(pd.read_csv(tmp_path / "new.csv", dtype=str)["height"].dropna()) <= {"3", "4", "5", "6"}
     assert pd.to_datetime(new["picked"]).between("2024-05-01", "2024-07-30").all()
     out, _ = command(capsys, "evaluate", run, tmp_path / "flowers.csv", "--json")
     assert json.loads(out)["test"] == M

@@ -57,7 +57,10 @@ IMAGES = RNG.integers(0, 256, (4, 8, 8), dtype=np.uint8)
 X = RNG.random((12, 3))
 GOOD = {
     "x.idx": [idx(IMAGES, 8), idx(X.astype(">f8"), 14), idx(X.astype(">f4"), 13), idx(IMAGES[:, 0].astype(">i2"), 11)],
-    "x.idx.gz": [gzip.compress(idx(IMAGES, 8)), gzip.compress(idx((np.arange(180_000) % 251).astype(np.uint8).reshape(2, 300, 300), 8))],
+    "x.idx.gz": [
+        gzip.compress(idx(IMAGES, 8)),
+        gzip.compress(idx((np.arange(180_000) % 251).astype(np.uint8).reshape(2, 300, 300), 8)),
+    ],
     "x.npy": [npy(X), npy(IMAGES), npy(np.asfortranarray(X)), npy(X > 0.5)],
     "x.npz": [npz(x=X), npz(x_train=X, y_train=np.arange(12), x_test=X), npz(x=X, y=np.array(list("abcabcabcabc")))],
     "x.safetensors": [save({"x": X}), save({"x": X.astype(np.float16), "y": np.arange(12)})],
@@ -68,8 +71,32 @@ GOOD = {
         b"a\n1\n\n3\nNA\n" + b"5\n" * 9,
     ],
 }
-WORDS = [b"\0\0\x08\3", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"99999999999999999999", b"-1", b"nan", b"inf"]
-WORDS += [b'"', b",", b"\n", b"\r", b"\xff", b"1e999", b"(", b"'", b"{", b"|O", b"<U9", b"PK\1\2", b"true", b"2020-13-45"]
+WORDS = [
+    b"\0\0\x08\3",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\0\0\0\0",
+    b"99999999999999999999",
+    b"-1",
+    b"nan",
+    b"inf",
+]
+WORDS += [
+    b'"',
+    b",",
+    b"\n",
+    b"\r",
+    b"\xff",
+    b"1e999",
+    b"(",
+    b"'",
+    b"{",
+    b"|O",
+    b"<U9",
+    b"PK\1\2",
+    b"true",
+    b"2020-13-45",
+]
 
 edits = st.lists(
     st.tuples(

@@ -253,7 +253,10 @@ ROWS = {
     "npz: labels of two dimensions": (npz(x=X, y=X.astype(int)), ["labels must have one dimension, got shape (80, 5)"]),
     "npz: fractions as labels": (npz(x=X, y=X[:, 0]), ["labels must be integers or strings, got float64"]),
     "npz: test samples of another shape": (npz(x_train=X, x_test=X[:, :3]), ["one shape, got (5,) and (3,)"]),
-    "npz: test samples that were seen": (npz(x_train=X, x_test=X[:30]), ["all 30 test samples", "training samples too"]),
+    "npz: test samples that were seen": (
+        npz(x_train=X, x_test=X[:30]),
+        ["all 30 test samples", "training samples too"],
+    ),
     # IDX
     "idx: empty": (idx(b""), ["isn't an IDX file", "missing"]),
     "idx: text": (idx(b"hello"), ["isn't an IDX file", "68 65 6c 6c"]),
@@ -299,15 +302,24 @@ ROWS = {
         numbered(lambda i: f"person{i}", "name.csv"),
         ["'name' holds 40 different texts in 40 rows", "--drop name"],
     ),
-    "csv: row numbers": (numbered(lambda i: 1000 + i, "id.csv"), ["'id' only numbers the rows: 1000, 1001", "--drop id"]),
+    "csv: row numbers": (
+        numbered(lambda i: 1000 + i, "id.csv"),
+        ["'id' only numbers the rows: 1000, 1001", "--drop id"],
+    ),
     "csv: infinity": (numbered(lambda i: "inf" if i == 4 else 0.5 * i), ["'x' must be finite, got inf in row 4"]),
     "csv: whole numbers past 2^53": (numbered(lambda i: 2**60 + 7 * i), ["'x' must hold whole numbers below 2^53"]),
     "csv: times of day": (numbered(lambda i: f"12:00:{i:02}"), ["'x' must hold numbers", "time32[s]", "--drop x"]),
-    "tsv: commas": (lines(*("a,b", "1,2", "3,4"), name="x.tsv", repeat=20), [r"must have '\t' between its columns, got ',' in 'a,b'"]),
+    "tsv: commas": (
+        lines(*("a,b", "1,2", "3,4"), name="x.tsv", repeat=20),
+        [r"must have '\t' between its columns, got ',' in 'a,b'"],
+    ),
     "parquet: empty": (raw("x.parquet", b""), ["x.parquet cannot be read"]),
     "parquet: text": (raw("x.parquet", b"hello, world"), ["x.parquet cannot be read"]),
     "parquet: cut": (lambda folder: cut(arrow(a=X[:, 0])(folder), 300), ["x.parquet cannot be read"]),
-    "parquet: lists": (arrow(a=X[:, 0], b=[[1, 2]] * 80), ["'b' must hold numbers, texts, booleans or dates, got list"]),
+    "parquet: lists": (
+        arrow(a=X[:, 0], b=[[1, 2]] * 80),
+        ["'b' must hold numbers, texts, booleans or dates, got list"],
+    ),
     "parquet: bytes": (arrow(a=X[:, 0], b=[b"x"] * 80), ["'b' must hold numbers", "got binary"]),
     "parquet: no rows": (arrow(a=pa.array([], pa.float64())), ["must have rows, got none"]),
     "parquet: no columns": (arrow(), ["must have rows, got none"]),
@@ -393,7 +405,11 @@ OPTIONS = {
         ["labels must tell rows apart, got z only in column 'k'"],
     ),
     "a column to drop that isn't there": (TABLE, ["--drop", "height"], ["no column 'height' in the table"]),
-    "the label dropped": (TABLE, ["--drop", "kind", "--label", "kind"], ["'kind' cannot be both dropped and the label"]),
+    "the label dropped": (
+        TABLE,
+        ["--drop", "kind", "--label", "kind"],
+        ["'kind' cannot be both dropped and the label"],
+    ),
     "all columns dropped": (
         TABLE,
         ["--drop", "age", "--drop", "grade", "--drop", "score", "--label", "kind"],
@@ -441,7 +457,10 @@ OTHERS = {
         lines("age,grade,score", "30,1,1.5", ",2,2.5", repeat=10),
         ["'age' has no missing values in the training data, got one in row 1"],
     ),
-    "infinity": (lines("age,grade,score", "30,1,1.5", "31,2,inf", repeat=10), ["'score' must be finite, got inf in row 1"]),
+    "infinity": (
+        lines("age,grade,score", "30,1,1.5", "31,2,inf", repeat=10),
+        ["'score' must be finite, got inf in row 1"],
+    ),
     "an array": (npy(X), ["a table must be a data frame or a .csv", "got a ndarray"]),
 }
 
@@ -454,4 +473,9 @@ def test_tables_that_the_model_does_not_know(name, run, tmp_path, capsys):
 
 @pytest.mark.parametrize("suffix", ["png", "npz", "npy"])
 def test_tables_are_written_as_tables(suffix, run, tmp_path, capsys):
-    refused(capsys, tmp_path, ["sample", run, "--out", tmp_path / f"new.{suffix}"], ["makes tables of 3 columns, no", "write .csv, .tsv or .parquet"])
+    refused(
+        capsys,
+        tmp_path,
+        ["sample", run, "--out", tmp_path / f"new.{suffix}"],
+        ["makes tables of 3 columns, no", "write .csv, .tsv or .parquet"],
+    )

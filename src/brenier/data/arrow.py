@@ -146,7 +146,7 @@ def describe(array: pa.Array, name: str) -> Column:
         return Column(name, "number", missing=missing or bool(np.isnan(_floats(array)).any()))
     if types.is_integer(kind):
         known = array.drop_null().to_numpy(zero_copy_only=False)
-        if 2 < len(known) == len(array) and (known[1:] - known[:-1] == 1).all():
+        if 2 < len(known) == len(array) and (np.diff(known.astype(float)) == 1).all():
             raise ValueError(f"column {name!r} only numbers the rows: {known[0]}, {known[1]}, {known[2]}, ...; {out}")
         return Column(name, "integer", missing=missing)
     if types.is_date(kind) or types.is_timestamp(kind):
@@ -206,7 +206,9 @@ def numbers(array: pa.Array, column: Column) -> np.ndarray:
     else:
         values = _floats(array.cast("uint8") if column.kind == "boolean" else array)
     if np.isinf(values).any():
-        raise ValueError(f"column {name} must be finite, got {values[np.isinf(values)][0]} in row {np.isinf(values).argmax()}")
+        raise ValueError(
+            f"column {name} must be finite, got {values[np.isinf(values)][0]} in row {np.isinf(values).argmax()}"
+        )
     if column.kind != "number" and (large := np.abs(values) >= EXACT).any():
         raise ValueError(
             f"column {name} must hold whole numbers below 2^53, got {array[int(large.argmax())]} in row "
@@ -241,9 +243,17 @@ def column_of(values: np.ndarray, column: Column, kind: pa.DataType) -> pa.Array
 
 
 def frame(table: pa.Table, library: str) -> Any:
-    """The table as the library has it."""
+    """The table as the library has it; in pandas, whole numbers with gaps from a file are Int64."""
     if library == "pandas":
-        return table.to_pandas()
+        if table.schema.pandas_metadata:
+            return table.to_pandas()
+        import pandas
+
+        made = table.to_pandas(date_as_object=False)
+        for field in table.schema:
+            if pyarrow().types.is_integer(field.type) and table.column(field.name).null_count:
+                made[field.name] = table.column(field.name).to_pandas(types_mapper=lambda _: pandas.Int64Dtype())
+        return made
     if library == "polars":
         import polars
 

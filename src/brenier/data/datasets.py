@@ -98,7 +98,9 @@ def _table(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
         raise ValueError(f"{folder} must hold rows, got none in {len(parts)} files")
     table = pa.concat_tables(parts)
     if set(features) != set(table.column_names):
-        raise ValueError(f"{folder / INFO} must describe the columns {', '.join(table.column_names)}, got {', '.join(features)}")
+        raise ValueError(
+            f"{folder / INFO} must describe the columns {', '.join(table.column_names)}, got {', '.join(features)}"
+        )
     return table.replace_schema_metadata(None), features
 
 
@@ -116,7 +118,7 @@ def _names(table: pa.Table, name: str, feature: dict[str, Any]) -> pa.Array:
     pa = arrow.pyarrow()
     names, codes = feature.get("names") or [], arrow.whole(table.column(name))
     known = codes.drop_null().to_numpy(zero_copy_only=False)
-    if len(known) and not (0 <= known.min() and known.max() < len(names)):
+    if len(known) and (known.min() < 0 or known.max() >= len(names)):
         raise ValueError(f"class labels in column {name!r} must count the {len(names)} names, got {known.max()}")
     return pa.array(names, pa.string()).take(codes)
 
@@ -126,7 +128,9 @@ def _images(table: pa.Table, name: str) -> np.ndarray:
     empty = [row for row, cell in enumerate(cells) if not (isinstance(cell, dict) and cell.get("bytes"))]
     if empty:
         raise ValueError(f"column {name!r} must hold the bytes of its images, got none in row {empty[0]}")
-    return pictures([(f"the image in row {row} of column {name!r}", cell["bytes"]) for row, cell in enumerate(cells)])[0]
+    return pictures([(f"the image in row {row} of column {name!r}", cell["bytes"]) for row, cell in enumerate(cells)])[
+        0
+    ]
 
 
 def _vectors(table: pa.Table, name: str) -> np.ndarray:

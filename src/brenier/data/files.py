@@ -150,7 +150,9 @@ def _idx(path: Path) -> np.ndarray:
 def _unpacked(packed: bytes, path: Path) -> bytes:
     """The bytes that the header of an IDX file announces and one more, if there are as many: no bomb goes off."""
     head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, 4 + 4 * 255)
-    sizes = np.frombuffer(head[4 : 4 + 4 * head[3]][: (len(head) - 4) // 4 * 4], ">u4").tolist() if len(head) > 4 else []
+    sizes = (
+        np.frombuffer(head[4 : 4 + 4 * head[3]][: (len(head) - 4) // 4 * 4], ">u4").tolist() if len(head) > 4 else []
+    )
     need = min(len(head) + 8 * math.prod(sizes) + 1, 1100 * len(packed))  # deflate gives 1,032 bytes for one at most
     check_room(path, need)
     return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, need)

@@ -85,7 +85,8 @@ def load(
         name, found = source, Found(*_from_name(source, data_dir, split))
     elif is_table(source):
         _without_test_split(split, _named(source))
-        name, found = _named(source).split(".")[0], Found(*tables.read(source, label, drop, early))
+        name = Path(source).name.split(".")[0] if isinstance(source, str | Path) else "data"
+        found = Found(*tables.read(source, label, drop, early))
     elif isinstance(source, str | Path):
         path = Path(source)
         name, found = path.absolute().name.split(".")[0], _from_path(path, split, early, label, drop, skip_bad, size)
@@ -181,8 +182,8 @@ def _from_memory(source: Any, limit: int | None) -> Found:
     if isinstance(source, list | tuple | torch.Tensor) or hasattr(source, "__array__"):
         return Found(source)
     raise TypeError(
-        "source must be an array, a tensor, a list of rows, a data frame, a torch Dataset or DataLoader, a path or a name, "
-        f"got {type(source).__name__}"
+        "source must be an array, a tensor, a list of rows, a data frame, a torch Dataset or DataLoader, a path or a "
+        f"name, got {type(source).__name__}"
     )
 
 

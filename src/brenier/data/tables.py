@@ -211,7 +211,9 @@ def labels(array: pa.Array, name: str) -> np.ndarray:
     """
     if array.null_count:
         row = int(array.is_null().to_numpy(zero_copy_only=False).argmax())
-        raise ValueError(f"labels must not be missing, got {array.null_count} gaps in column {name!r}, first in row {row}")
+        raise ValueError(
+            f"labels must not be missing, got {array.null_count} gaps in column {name!r}, first in row {row}"
+        )
     kind = array.type.value_type if hasattr(array, "dictionary") else array.type
     pa = arrow.pyarrow()
     if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or kind in (pa.string(), pa.large_string())):
