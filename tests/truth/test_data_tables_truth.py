@@ -174,6 +174,12 @@ def test_arrow_sets_of_images(tmp_path):
         assert np.array_equal(samples.values, COLOUR)
         assert samples.labels.tolist() == ["cat", "dog"] * 3
     assert np.array_equal(data.load(tmp_path / "set", split="test").values, COLOUR[4:])
+    cells = [encoded(pixels) if row != 1 else {"bytes": b"no image", "path": None} for row, pixels in enumerate(COLOUR)]
+    table = table.set_column(0, "image", pa.array(cells))
+    folder = arrow_folder(tmp_path / "bad", table, {"image": {"_type": "Image"}, "label": CLASS})
+    samples = data.load(folder, skip_bad=True, size=8)
+    assert samples.labels.tolist() == ["cat", "cat", "dog", "cat", "dog"]
+    assert samples.skipped[0].startswith("the image in row 1 of column 'image' cannot be read")
 
 
 def test_arrow_sets_of_vectors_and_tables(tmp_path):

@@ -32,7 +32,15 @@ def has_test_split(folder: Path) -> bool:
     return (folder / SPLITS).is_file() and (folder / "test").is_dir()
 
 
-def read_dataset(folder: Path, split: str, limit: int | None, label: str | None, drop: Sequence[str]) -> Found:
+def read_dataset(
+    folder: Path,
+    split: str,
+    limit: int | None = None,
+    label: str | None = None,
+    drop: Sequence[str] = (),
+    skip_bad: bool = False,
+    size: int | None = None,
+) -> Found:
     """Images of the column of images, vectors of the column of lists, or else a table of all columns.
 
     Labels are those of `label`, by default of the only column of class labels, by their names.
@@ -66,9 +74,11 @@ def read_dataset(folder: Path, split: str, limit: int | None, label: str | None,
         return Found(*tables.read(table, label))
     if len(held) > 1:
         raise ValueError(f"{folder} must have one column of images or lists, got {', '.join(held)}; drop all but one")
-    values = _images(table, held[0]) if images else _vectors(table, held[0])
     labels = None if label is None else tables.labels(arrow.whole(table.column(label)), label)
-    return Found(values, labels)
+    if not images:
+        return Found(_vectors(table, held[0]), labels)
+    values, kept, skipped = pictures(_images(table, held[0]), skip_bad, size)
+    return Found(values, None if labels is None else labels[kept], skipped=skipped, pictures=True)
 
 
 def _splits(folder: Path) -> list[str]:
@@ -123,14 +133,12 @@ def _names(table: pa.Table, name: str, feature: dict[str, Any]) -> pa.Array:
     return pa.array(names, pa.string()).take(codes)
 
 
-def _images(table: pa.Table, name: str) -> np.ndarray:
+def _images(table: pa.Table, name: str) -> list[tuple[str, bytes]]:
     cells = table.column(name).to_pylist()
     empty = [row for row, cell in enumerate(cells) if not (isinstance(cell, dict) and cell.get("bytes"))]
     if empty:
         raise ValueError(f"column {name!r} must hold the bytes of its images, got none in row {empty[0]}")
-    return pictures([(f"the image in row {row} of column {name!r}", cell["bytes"]) for row, cell in enumerate(cells)])[
-        0
-    ]
+    return [(f"the image in row {row} of column {name!r}", cell["bytes"]) for row, cell in enumerate(cells)]
 
 
 def _vectors(table: pa.Table, name: str) -> np.ndarray:

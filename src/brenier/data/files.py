@@ -37,12 +37,13 @@ BROKEN = (  # what a broken file makes its reader raise
 
 
 class Found(NamedTuple):
-    """What a reader found: values, labels, the layout of a table, why files were skipped."""
+    """What a reader found: values, labels, the layout of a table, why files were skipped, whether it opened images."""
 
     x: Any
     y: Any = None
     table: TableLayout | None = None
     skipped: tuple[str, ...] = ()
+    pictures: bool = False
 
 
 def read_npy(path: Path) -> Pair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
@@ -40,11 +40,11 @@ def read_folder(folder: Path, limit: int | None, skip_bad: bool = False, size: i
     files = [files[row] for row in rows(len(files), limit)]
     values, kept, skipped = pictures([(str(file), file) for file in files], skip_bad, size)
     labels = None if flat else np.array([files[row].parent.name for row in kept])
-    return Found(values, labels, skipped=skipped)
+    return Found(values, labels, skipped=skipped, pictures=True)
 
 
 def pictures(
-    sources: list[tuple[str, Path | bytes]], skip_bad: bool = False, size: int | None = None
+    sources: Sequence[tuple[str, Path | bytes]], skip_bad: bool = False, size: int | None = None
 ) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
     """Pixels (m, h, w) or (m, h, w, c) uint8 of named images, which of them these are, and why the others are not."""
     modes, skipped = {}, []

@@ -95,7 +95,7 @@ def load(
         name, found = source.name if isinstance(source, Samples) else "data", _from_memory(source, early)
     if (label is not None or drop) and found.table is None:
         raise ValueError(f"label and drop name columns of a table, and {name} is none")
-    if (skip_bad or size) and not (isinstance(source, str | Path) and os.path.isdir(source)):
+    if (skip_bad or size) and not found.pictures:
         raise ValueError(f"skip_bad and size are for folders of images, and {name} is none")
     x = check(found.x, f"values of {name}") if found.table is None else found.x
     y, table = (found.y, found.table) if labels is None else (labels, found.table and found.table.unlabelled())
@@ -141,7 +141,7 @@ def _from_path(
         raise FileNotFoundError(f"no file or folder {str(path)!r}; known names are {', '.join(NAMES)}")
     if path.is_dir():
         if is_dataset(path):
-            return read_dataset(path, split, limit, label, drop)
+            return read_dataset(path, split, limit, label, drop, skip_bad, size)
         if images := _idx_images(path, split):
             return Found(*read_idx(images))
         if all((path / each).is_dir() for each in SPLITS):
