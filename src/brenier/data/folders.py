@@ -117,4 +117,4 @@ def _opened(name: str, source: Path | bytes, verb: Callable[[Image.Image], T]) -
             with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
                 return verb(image)
     except BROKEN as error:
-        raise error if str(error).startswith(f"{name} must") else unreadable(name, error) from None
+        raise unreadable(name, error) from None

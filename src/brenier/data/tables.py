@@ -27,7 +27,7 @@ class TableLayout:
     columns, the order and the dtypes of the data; each value is one that was there or lies within the range of its
     column, and none is missing where none was.
 
-    `label` names the column that holds the labels, which a network does not see; `schema` is Arrow's, in base64;
+    `label` is the column that holds the labels, which a network does not see; `schema` is Arrow's, in base64;
     `library` is what the table came as: "pandas", "polars" or "pyarrow".
 
     Example:
@@ -40,7 +40,7 @@ class TableLayout:
 
     columns: tuple[Column, ...]
     schema: str
-    label: str | None = None
+    label: Column | None = None
     library: str = "pandas"
 
     kind = "table"
@@ -59,9 +59,10 @@ class TableLayout:
             raise ValueError(f"a table must have the keys {', '.join(sorted(keys))}, got {', '.join(sorted(record))}")
         try:
             columns = tuple(Column.from_dict(each) for each in record["columns"])
+            label = record["label"] and Column.from_dict(record["label"])
         except TypeError as error:
             raise ValueError(f"columns of a table must be records of columns: {error}") from None
-        return cls(columns, record["schema"], record["label"], record["library"])
+        return cls(columns, record["schema"], label, record["library"])
 
     def asdict(self) -> dict[str, Any]:
         """A plain dict that JSON can hold."""
@@ -70,7 +71,7 @@ class TableLayout:
             "kind": self.kind,
             "columns": columns,
             "schema": self.schema,
-            "label": self.label,
+            "label": self.label and self.label.asdict(),
             "library": self.library,
         }
 
@@ -100,7 +101,7 @@ class TableLayout:
         if self.label is None:
             return self
         schema = self._schema()
-        kept = schema.remove(schema.get_field_index(self.label))
+        kept = schema.remove(schema.get_field_index(self.label.name))
         return replace(self, label=None, schema=_packed(kept))
 
     def values(self, table: Any) -> np.ndarray:
@@ -166,7 +167,9 @@ class TableLayout:
             for column, part in zip(self.columns, values.T, strict=True)
         }
         if labels is not None and self.label is not None:
-            made[self.label] = pa.array(labels.tolist()).cast(schema.field(self.label).type)
+            known = {option: place for place, option in enumerate(self.label.options)}
+            places = np.array([known.get(each, each) for each in labels.tolist()], dtype=float)
+            made[self.label.name] = arrow.column_of(places, self.label, schema.field(self.label.name).type)
         schema = pa.schema([field for field in schema if field.name in made], metadata=schema.metadata)
         return arrow.frame(pa.table([made[name] for name in schema.names], schema=schema), self.library)
 
@@ -195,12 +198,13 @@ def read(
     if label is not None and label not in table.column_names:
         raise ValueError(f"column {label!r} cannot be both dropped and the label")
     arrays = {name: arrow.whole(table.column(name)) for name in table.column_names}
-    y = None if label is None else labels(arrays.pop(label), label)
+    y = None if label is None else labels(arrays[label], label)
+    target = None if label is None else arrow.describe(arrays.pop(label), label)
     if not arrays:
         raise ValueError("a table must hold a column besides the label, got none")
     columns = tuple(arrow.describe(array, name) for name, array in arrays.items())
     values = np.stack([arrow.numbers(arrays[column.name], column) for column in columns], 1)
-    return values, y, TableLayout(columns, _packed(table.schema), label, library)
+    return values, y, TableLayout(columns, _packed(table.schema), target, library)
 
 
 def labels(array: pa.Array, name: str) -> np.ndarray:
