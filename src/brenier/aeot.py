@@ -301,7 +301,9 @@ class AEOT(TransformerMixin, BaseEstimator):
             if values is None or not len(self.validation_):
                 raise ValueError("x_test must be given, got None for a model that has no held-out samples at hand")
             known[self.validation_.numpy()] = False
-        x = self.layout_.to_network(values[~known]) if x_test is None else self._network(x_test)
+            x = self.layout_.to_network(values[~known])
+        else:
+            x = self._network(x_test)
         x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()]
         drawn, encode, decode = self.draw(len(x)), self.chart_.encode, self.chart_.decode
         material = report.Material(

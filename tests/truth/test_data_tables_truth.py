@@ -102,7 +102,7 @@ def test_colour_and_alpha_and_the_first_frame(tmp_path):
     Image.fromarray(COLOUR[0]).save(tmp_path / "a.png")
     Image.fromarray(GREY[0]).save(tmp_path / "b.png")
     assert data.load(tmp_path).values.shape == (2, 8, 10, 3)
-    Image.fromarray(COLOUR[1]).convert("RGBA").save(tmp_path / "c.webp")
+    Image.fromarray(np.concatenate([COLOUR[1], GREY[1][..., None]], 2)).save(tmp_path / "c.webp")
     assert data.load(tmp_path).values.shape == (3, 8, 10, 4)
     frames = [Image.fromarray(pixels) for pixels in GREY[1:3]]
     frames[0].save(tmp_path / "d.gif", save_all=True, append_images=frames[1:])

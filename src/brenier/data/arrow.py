@@ -124,7 +124,9 @@ def _reason(error: Exception) -> str:
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
-    """The chunks of a column as one array."""
+    """The chunks of a column as one array; texts of polars' kind, which few functions know, as those of others."""
+    if column.type == "string_view":
+        column = column.cast("large_string")
     array = column.unify_dictionaries().combine_chunks()
     return array.combine_chunks() if hasattr(array, "combine_chunks") else array
 
@@ -153,7 +155,7 @@ def describe(array: pa.Array, name: str) -> Column:
         return Column(name, "date", step=_step(array), missing=missing)
     if types.is_dictionary(kind):
         options, count = array.dictionary.to_pylist(), len(compute.unique(array.indices.drop_null()))
-    elif types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+    elif types.is_string(kind) or types.is_large_string(kind):
         options = sorted(compute.unique(array.drop_null()).to_pylist())
         count = len(options)
     else:

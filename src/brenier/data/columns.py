@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -60,7 +61,8 @@ class Column:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Column:
         """The column that `asdict` wrote, lists for tuples."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
+        return cls(**fields)
 
     def asdict(self) -> dict[str, Any]:
         """A plain dict that JSON can hold."""
@@ -124,7 +126,7 @@ class Column:
         """The way back, from any numbers (m, width): the likeliest option; a value within the range."""
         m = len(block)
         if self.discrete:
-            places = np.array([*self.seen, np.nan] if self.gaps else [*self.seen] or [np.nan], dtype=float)
+            places = np.array(self.seen + (math.nan,) * (self.gaps or not self.seen), dtype=float)
             if self.width == 1:
                 return places[(block[:, 0] > 0.5).astype(int)]
             return places[block.argmax(1)] if self.width else np.full(m, places[0])

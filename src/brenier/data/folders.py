@@ -52,7 +52,7 @@ def pictures(
         try:
             modes[row] = _opened(name, source, _mode(name))
             if skip_bad:  # what is broken behind its header must be known before the others are read
-                _opened(name, source, Image.Image.load)
+                _opened(name, source, lambda image: image.load())
         except ValueError as error:
             if not skip_bad:
                 raise

@@ -199,6 +199,8 @@ def read(
         raise ValueError(f"column {label!r} cannot be both dropped and the label")
     arrays = {name: arrow.whole(table.column(name)) for name in table.column_names}
     y = None if label is None else labels(arrays[label], label)
+    if y is not None and (y == y[0]).all():
+        raise ValueError(f"labels must tell rows apart, got {y[0]!s} only in column {label!r}")
     target = None if label is None else arrow.describe(arrays.pop(label), label)
     if not arrays:
         raise ValueError("a table must hold a column besides the label, got none")
@@ -211,7 +213,7 @@ def labels(array: pa.Array, name: str) -> np.ndarray:
     """The column `name` as labels (m,).
 
     Raises:
-        ValueError: some are missing, all are one, or they are neither texts nor whole numbers nor booleans.
+        ValueError: some are missing, or they are neither texts nor whole numbers nor booleans.
     """
     if array.null_count:
         row = int(array.is_null().to_numpy(zero_copy_only=False).argmax())
@@ -225,10 +227,7 @@ def labels(array: pa.Array, name: str) -> np.ndarray:
             f"labels must be texts, whole numbers or booleans, got {kind} in column {name!r}: without --label it is "
             "a column like the others"
         )
-    found = np.array(array.to_pylist())
-    if (found == found[0]).all():
-        raise ValueError(f"labels must tell rows apart, got {found[0]!s} only in column {name!r}")
-    return found
+    return np.array(array.to_pylist())
 
 
 def _cast(table: pa.Table, field: pa.Field) -> pa.Array:

@@ -185,9 +185,9 @@ def _numbers(axes: Axes, new: np.ndarray, test: np.ndarray) -> None:
         new, test = (values[~np.isnan(values)] for values in (new, test))
         axes.xaxis.set_major_locator(MaxNLocator(4))
     bins = np.histogram_bin_edges(np.concatenate([new, test]), 24).tolist()
-    for values, colour, label, style in ((test, OTHER, "test", "stepfilled"), (new, FIRST, "new", "step")):
-        weights = np.full(len(values), 1 / max(len(values), 1))
-        axes.hist(values, bins, weights=weights, color=colour, label=label, histtype=style, linewidth=1.4)
+    shares = [np.full(len(values), 1 / max(len(values), 1)) for values in (test, new)]
+    axes.hist(test, bins, weights=shares[0], color=OTHER, label="test", histtype="stepfilled")
+    axes.hist(new, bins, weights=shares[1], color=FIRST, label="new", histtype="step", linewidth=1.4)
 
 
 def novelty(new: Any, test: Any) -> Figure:
