@@ -169,6 +169,8 @@ def test_whole_files_are_read(name, tmp_path):
 
 CRASHES = [  # what once raised something else than a sentence
     ("x.idx.gz", b""),
+    ("x.idx", b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"x"),
+    ("x.idx", b"\0\0\x08\x1b" + bytes(range(200))),
     ("x.idx.gz", gzip.compress(b"\0\0\x08\3\0\0")),
 ]
 

@@ -28,6 +28,7 @@ KEYS = {  # arrays of an .npz, by split
     "train": (("x_train", "y_train"), ("x", "y"), ("images", "labels")),
     "test": (("x_test", "y_test"),),
 }
+IDX_SIZES = 8  # dimensions, at most
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 BROKEN = (  # what a broken file makes its reader raise
     *(OSError, ValueError, KeyError, EOFError, SyntaxError, RuntimeError, OverflowError, MemoryError),
@@ -137,7 +138,7 @@ def _idx(path: Path) -> np.ndarray:
             data = _unpacked(data, path)
     except BROKEN as error:
         raise unreadable(path, error) from None
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] == 0:
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or not 0 < data[3] <= IDX_SIZES:
         raise ValueError(f"{path} isn't an IDX file: its first bytes are {data[:4].hex(' ') or 'missing'}")
     start = 4 + 4 * data[3]
     shape = np.frombuffer(data[4:start].ljust(start - 4, b"\0"), ">u4").tolist()
