@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ def read_dataset(
     lists = [name for name in features if hasattr(table.schema.field(name).type, "value_field")]
     held = images or lists
     if not held:
-        return Found(*tables.read(table, label))
+        values, labels, layout = tables.read(table, label)
+        return Found(values, labels, replace(layout, library="pandas"))  # as tables of other files
     if len(held) > 1:
         raise ValueError(f"{folder} must have one column of images or lists, got {', '.join(held)}; drop all but one")
     labels = None if label is None else tables.labels(arrow.whole(table.column(label)), label)

@@ -50,9 +50,10 @@ def pictures(
     modes, skipped = {}, []
     for row, (name, source) in enumerate(sources):
         try:
-            modes[row] = _opened(name, source, _mode(name))
+            mode = _opened(name, source, _mode(name))
             if skip_bad:  # what is broken behind its header must be known before the others are read
                 _opened(name, source, lambda image: image.load())
+            modes[row] = mode
         except ValueError as error:
             if not skip_bad:
                 raise
