@@ -10,6 +10,7 @@ import zipfile
 import zlib
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -391,6 +392,31 @@ def cut(path, size):
 def test_data_that_cannot_be_fitted(name, tmp_path, capsys):
     make, parts = ROWS[name]
     refused(capsys, tmp_path, ["fit", make(tmp_path), "--out", tmp_path / "run", "--quiet"], parts)
+
+
+FRAMES = {
+    "numbers and texts": (pd.DataFrame({"a": [1, "x"] * 20}, dtype=object), "a DataFrame cannot be read", "column a"),
+    "lists": (pd.DataFrame({"a": [[1], [2]] * 20}), "'a' must hold numbers", "list"),
+    "complex numbers": (pd.DataFrame({"a": [1j, 2.0] * 20}), "a DataFrame cannot be read", "complex"),
+    "durations": (pd.DataFrame({"a": pd.to_timedelta([1, 2] * 20, "h")}), "'a' must hold numbers", "duration"),
+    "periods": (pd.DataFrame({"a": pd.period_range("2020", periods=40, freq="D")}), "'a'", "period"),
+    "one name twice": (pd.DataFrame(X[:, :2], columns=["a", "a"]), "a", "uplicate"),
+    "no rows": (pd.DataFrame({"a": [1.0]}).iloc[:0], "a DataFrame must have rows", "the names a"),
+    "no columns": (pd.DataFrame(index=range(9)), "a DataFrame must have", "got none"),
+    "infinity": (pd.DataFrame({"a": [1.0, np.inf]}), "'a' must be finite, got inf in row 1", ""),
+    "an id": (pd.DataFrame({"a": range(7, 50)}), "'a' only numbers the rows: 7, 8, 9", "drop=['a']"),
+    "decimals": (pa.table({"a": pa.array([1, 2] * 9).cast(pa.decimal128(20, 2))}), "'a' must hold numbers", "decimal"),
+    "one column of a frame": (pd.Series(range(40)), "values of data must have shape (m, d)", "(40,)"),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_that_are_no_tables(name):
+    frame, *parts = FRAMES[name]
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as raised:
+        brenier.AEOT().fit(frame)
+    for part in parts:
+        assert part in str(raised.value)
 
 
 PEOPLE = [f"{20 + i % 37},{'xyz'[i % 3]},{'' if i % 9 == 0 else i % 5},{0.1 * (i * i % 31):.1f}" for i in range(60)]

@@ -181,9 +181,10 @@ def _numbers(axes: Axes, new: np.ndarray, test: np.ndarray) -> None:
         new, test = (date2num(values[~np.isnat(values)]) for values in (new, test))
         axes.xaxis.set_major_locator(AutoDateLocator(maxticks=4))
         axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+        axes.xaxis.get_offset_text().set(fontsize=7.5, color=MUTED)
     else:
         new, test = (values[~np.isnan(values)] for values in (new, test))
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=bool((test == test.round()).all())))
     bins = np.histogram_bin_edges(np.concatenate([new, test]), 24).tolist()
     shares = [np.full(len(values), 1 / max(len(values), 1)) for values in (test, new)]
     axes.hist(test, bins, weights=shares[0], color=OTHER, label="test", histtype="stepfilled")
