@@ -277,12 +277,14 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Judge a run by samples that it never saw: every number with its standard error."""
-    from brenier import load, runs
+    from brenier import load, runs, storage
     from brenier.report import MEANING
     from brenier.report.page import number
 
     model = load(run)
-    test = runs.unseen(data, data_dir, limit)
+    test = runs.unseen(data, data_dir, limit, storage.read(run)[0].get("data"))
+    if said := runs.left_out(test):
+        print(said.strip(), file=sys.stderr)
     numbers = model.evaluate(test, seed)
     if as_json:
         print(json.dumps({"run": str(run), "test": len(test), "evaluate": runs.plain(numbers)}))
@@ -318,7 +320,7 @@ def report(
     model = load(run)
     origin = storage.read(run)[0].get("data")
     if data is not None:
-        test = runs.unseen(data, data_dir)
+        test = runs.unseen(data, data_dir, origin=origin)
     elif origin is not None:
         test = runs.train_and_test(**origin | ({"data_dir": str(data_dir)} if data_dir else {}))[1]
     else:

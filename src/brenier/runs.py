@@ -52,11 +52,15 @@ def train_and_test(
         FileNotFoundError, TypeError, ValueError: as `data.load`; too few samples, or none that is new.
     """
     train = load(source, data_dir=data_dir, limit=limit, **options)
-    values, kept = train.values, train.labels
+    values, kept, skipped = train.values, train.labels, train.skipped
     if not labels or kept is None or (kept == kept[0]).all():  # one label tells nothing apart
         kept = None
     if _has_test_split(source):
-        test = load(source, data_dir=data_dir, split="test", **options).values
+        judges = load(source, data_dir=data_dir, split="test", **options)
+        test = judges.values
+        if train.table is not None and judges.table is not None:  # its numbers are places in lists of its own
+            test = train.table.values(judges.table.frame(test))
+        skipped += judges.skipped
     else:
         rows = np.random.default_rng(seed).permutation(len(values))
         held, used = (np.sort(part) for part in np.split(rows, [math.ceil(len(rows) / HELD_OUT)]))
@@ -74,31 +78,41 @@ def train_and_test(
             f"all {len(test)} test samples of {train.name} are training samples too: none is left to judge by"
         )
     return [
-        Samples(values, kept, train.name, table=train.table, skipped=train.skipped),
+        Samples(values, kept, train.name, table=train.table, skipped=skipped),
         Samples(test, name=train.name, table=train.table),
     ]
 
 
 def described(train: Samples, test: Samples) -> str:
-    """What was read, in a line, and a line for what was not."""
+    """What was read, in a line, and what was not."""
     if train.table is None:
         what = f"{train.layout.kind} of {' x '.join(map(str, train.values.shape[1:]))}"
     else:
         what = f"rows of {len(train.table.columns)} columns"
     classes = "no labels" if train.labels is None else f"{len(set(train.labels.tolist()))} labels"
-    said = f"{train.name}: {len(train):,} {what}, {classes}; {len(test):,} to judge by"
-    if train.skipped:
-        more = f"\n  and {len(train.skipped) - NAMED:,} more" if len(train.skipped) > NAMED else ""
-        said += f"\nskipped {len(train.skipped):,} bad images:\n  " + "\n  ".join(train.skipped[:NAMED]) + more
-    return said
+    return f"{train.name}: {len(train):,} {what}, {classes}; {len(test):,} to judge by" + left_out(train)
 
 
-def unseen(data: str, data_dir: Path | None, limit: int | None = None) -> Any:
-    """The test split of DATA, or all of it where it has none; a table as it is, since the model knows its columns."""
+def left_out(samples: Any) -> str:
+    """How many images were skipped, and the first few by name; nothing where none was."""
+    skipped = getattr(samples, "skipped", ())
+    if not skipped:
+        return ""
+    more = f"\n  and {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
+    return f"\nskipped {len(skipped):,} bad images:\n  " + "\n  ".join(skipped[:NAMED]) + more
+
+
+def unseen(data: str, data_dir: Path | None, limit: int | None = None, origin: dict[str, Any] | None = None) -> Any:
+    """The test split of DATA, or all of it where it has none; a table as it is, since the model knows its columns.
+
+    Folders of images are read as those were that the run came from (`origin`).
+    """
+    images = {key: value for key, value in (origin or {}).items() if key in ("skip_bad", "size")}
     if is_table(data):
         table = arrow.read(data)[0]
         return table if limit is None else table.take(list(rows(table.num_rows, limit)))
-    return load(data, data_dir=data_dir, limit=limit, split="test" if _has_test_split(data) else "train")
+    split, images = "test" if _has_test_split(data) else "train", images if Path(data).is_dir() else {}
+    return load(data, data_dir=data_dir, limit=limit, split=split, **images)
 
 
 def _has_test_split(data: str) -> bool:

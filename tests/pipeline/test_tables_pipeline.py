@@ -141,3 +141,6 @@ def test_the_command_on_embeddings_and_images_with_bad_ones(tmp_path, capsys):
     assert "skipped 1 bad images" in err
     assert "bad.png cannot be read" in err
     assert "bad.png" in json.loads(out)["skipped"][0]
+    out, err = command(capsys, "evaluate", tmp_path / "run", tmp_path / "images", "--json")
+    assert json.loads(out)["test"] == 70
+    assert "bad.png cannot be read" in err
