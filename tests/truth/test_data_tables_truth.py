@@ -17,6 +17,7 @@ from scipy.special import ndtri
 
 from brenier import data
 from brenier.data.columns import Column
+from brenier.runs import train_and_test
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 8, 10), dtype=np.uint8)
@@ -195,3 +196,15 @@ def test_arrow_sets_of_vectors_and_tables(tmp_path):
     assert [column.name for column in samples.table.columns] == ["a", "b"]
     assert samples.labels.tolist() == ["cat", "dog"] * 10
     assert isinstance(samples.layout.to_user(samples.layout.to_network(samples.values), samples.labels), pd.DataFrame)
+
+
+def test_the_test_split_of_a_table_has_the_numbers_of_the_training_rows(tmp_path):
+    features = {"a": {"dtype": "float64", "_type": "Value"}, "k": {"dtype": "string", "_type": "Value"}}
+    for split, texts in (("train", "xyz"), ("test", "zy")):
+        rows = RNG.random(60 if split == "train" else 20)
+        table = pa.table({"a": rows, "k": [texts[i % len(texts)] for i in range(len(rows))]})
+        arrow_folder(tmp_path / split, table, features)
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    train, test = train_and_test(str(tmp_path), None, None, True, 0)
+    assert (len(train), len(test)) == (60, 20)
+    assert test.values[:4, 1].tolist() == [2, 1, 2, 1]
