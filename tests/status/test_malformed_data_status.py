@@ -405,7 +405,7 @@ FRAMES = {
     "no columns": (pd.DataFrame(index=range(9)), "a DataFrame must have", "got none"),
     "infinity": (pd.DataFrame({"a": [1.0, np.inf]}), "'a' must be finite, got inf in row 1", ""),
     "an id": (pd.DataFrame({"a": range(7, 50)}), "'a' only numbers the rows: 7, 8, 9", "drop=['a']"),
-    "decimals": (pa.table({"a": pa.array([1, 2] * 9).cast(pa.decimal128(20, 2))}), "'a' must hold numbers", "decimal"),
+    "decimals": (pa.table({"a": pa.array([1, 2] * 9).cast(pa.decimal128(30, 2))}), "'a' must hold numbers", "decimal"),
     "one column of a frame": (pd.Series(range(40)), "values of data must have shape (m, d)", "(40,)"),
 }
 
