@@ -61,11 +61,11 @@ class Pass:
         total = torch.zeros_like(basis.scales)
         for field in range(len(self.gradients)):
             left, right = self.rows(k, field)
-            right = right @ basis.right
+            right = torch.einsum("mtgr,grk->mtgk", right, basis.right)
             if basis.left is None:
                 total[0] += _embedded_squares(left, right, len(total[0]))
                 continue
-            total += _squares(left @ basis.left, right)
+            total += _squares(torch.einsum("mtgl,glk->mtgk", left, basis.left), right)
         return scale * total
 
 

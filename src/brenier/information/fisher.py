@@ -98,7 +98,7 @@ def fisher(
         >>> F.dense(), F @ torch.ones(1), F.solve(torch.ones(1))
         (tensor([[5.]]), tensor([5.]), tensor([0.2000]))
     """
-    _one_of("fisher", fisher, KINDS), _one_of("structure", structure, STRUCTURES), check_damping(damping)
+    one_of("fisher", fisher, KINDS), one_of("structure", structure, STRUCTURES), check_damping(damping)
     family, draws = named(likelihood), whole("draws", draws, 1)
     names = free_names(model)
     args, kwargs = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
@@ -219,6 +219,7 @@ def check_alike(parameters: dict[str, Any]) -> None:
             )
 
 
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    """`value` is among them."""
     if value not in known:
         raise ValueError(f"{what} must be one of {', '.join(known)}, got {value!r}")

@@ -38,6 +38,12 @@ class Linearised:
         self.args, self.kwargs = (_mapped(self._lifted, value) for value in (args, kwargs))
         self.rng = random_state(self.like.device) if rng is None else rng
         self._forward_mode = True
+        self._padding = {
+            name: module.padding_idx
+            for name in names
+            if isinstance(module := model.get_submodule(name.rpartition(".")[0]), nn.Embedding)
+            and module.padding_idx is not None
+        }
 
     def _lifted(self, x: Tensor) -> Tensor:
         coarse = x.is_floating_point() and torch.finfo(x.dtype).bits < torch.finfo(self.like.dtype).bits
@@ -96,7 +102,14 @@ class Linearised:
         return dict(zip(self.names, found, strict=True))
 
     def jvp(self, v: Values) -> Tensor:
-        """J v: forward mode, or reverse mode twice for a model with functions that have no forward mode."""
+        """J v: forward mode, or reverse mode twice for a model with functions that have no forward mode.
+
+        The padding of an embedding counts as fixed, as it does in reverse mode.
+        """
+        if self._padding:
+            v = {name: value.clone() if name in self._padding else value for name, value in v.items()}
+            for name, row in self._padding.items():
+                v[name][row] = 0
         if self._forward_mode:
             try:
                 with self._apart():
@@ -249,3 +262,10 @@ def _takes_statistics(module: nn.Module) -> bool:
     """BatchNorm with the statistics of the batch; running statistics are None where none are tracked."""
     norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
     return norm and (module.training or module.running_mean is None)
+
+
+def tensors(x: Any) -> list[Tensor]:
+    """Every tensor in nested tuples, lists and dicts."""
+    found: list[Tensor] = []
+    _mapped(found.append, x)
+    return found

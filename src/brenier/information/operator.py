@@ -59,6 +59,20 @@ class Fisher:
         check_damping(added)
         return self._mapped(v, lambda block, columns: block.solve(columns, added))
 
+    def solved(self, v: Values, damping: dict[str, float]) -> Values:
+        """(F + diag λ)⁻¹ v with a damping for each parameter; 0 for all is the pseudo-inverse."""
+        done: Values = {}
+        for names, block in self.blocks:
+            column = torch.cat([v[name].reshape(-1, 1) for name in names])
+            sizes = [self.shapes_of[name].numel() for name in names]
+            levels = [damping[name] for name in names]
+            added: float | Tensor = levels[0]
+            if any(level != levels[0] for level in levels):
+                each = zip(levels, sizes, strict=True)
+                added = torch.cat([torch.full((size,), level).to(column) for level, size in each])
+            done.update(zip(names, block.solve(column, added).split(sizes), strict=True))
+        return {name: done[name].reshape(self.shapes_of[name]) for name in self.names}
+
     def dense(self) -> Tensor:
         """The matrix (p, p).
 
