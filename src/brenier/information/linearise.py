@@ -114,7 +114,9 @@ class Linearised:
             try:
                 with self._apart():
                     call = lambda parameters: self._call(parameters, self.args, self.kwargs)  # noqa: E731
-                    return torch.func.jvp(call, (self.parameters,), (v,))[1].detach()
+                    outputs, image = torch.func.jvp(call, (self.parameters,), (v,))
+                self.__dict__.setdefault("outputs", outputs.detach())
+                return image.detach()
             except NotImplementedError:
                 self._forward_mode = False
         u = torch.zeros_like(self.outputs, requires_grad=True)

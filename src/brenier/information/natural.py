@@ -49,7 +49,7 @@ class NaturalGradient(Optimizer):
             if its layers hold half of the parameters, else "cg".
         damping: λ, or "lm": λ follows Levenberg and Marquardt's rule from the loss before and after each step on the
             samples at hand, and the quadratic model of the loss chooses the length of the step and its momentum; a
-            step that raises the loss by more than it should have lowered it is undone. 0 gives the pseudo-inverse.
+            step that raises the loss there is undone. 0 gives the pseudo-inverse.
         momentum: with a number for λ, the factor of the step before. "lm" chooses it, unless it is 0.
         weight_decay: η of a term η|θ|²/2, in gradient and curvature.
         factor_every, inverse_every: steps between new factors, and between their inverses ("kfac", "ekfac").
@@ -189,7 +189,7 @@ class NaturalGradient(Optimizer):
     def _step(self, active: dict[str, nn.Parameter], calls: list[Call], factor: float) -> None:
         groups = {self._names[p]: group for group in self.param_groups for p in group["params"]}
         pieces = self._pieces(list(active), calls, factor)
-        c = scale(self.likelihood, [piece.at.outputs for piece in pieces], self.reduction)
+        c = scale(self.likelihood, [piece.targets for piece in pieces], self.reduction)
         gradient = {name: _dense(p) + groups[name]["weight_decay"] * p.detach() for name, p in active.items()}
         model = None
         if self.adaptive:
@@ -220,6 +220,8 @@ class NaturalGradient(Optimizer):
             at = Linearised(self.model, call.args, call.kwargs, names, call.rng)
             assert call.gradient is not None
             outputs, slope = (x.to(at.like.dtype) for x in (call.outputs, call.gradient))
+            if call.outputs.dtype == at.like.dtype:
+                at.outputs = outputs
             pieces.append(Piece(at, self.likelihood.recovered(outputs, slope, c)))
         return pieces
 
@@ -329,7 +331,7 @@ class NaturalGradient(Optimizer):
         moved = {name: p.detach() + most * step[name] for name, p in active.items()}
         here, there = model.loss(), model.loss(moved)
         predicted = most * linear + most**2 * quadratic / 2
-        if not math.isfinite(there) or (predicted < 0 and there - here > -predicted):
+        if not there <= here:
             self._global["damping"] *= REFUSED
             self._remember(active, None)
             return

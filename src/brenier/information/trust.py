@@ -29,7 +29,7 @@ class Model:
     def __init__(self, pieces: list[Piece], likelihood: Likelihood, reduction: str, divisible: bool) -> None:
         self.pieces = [_part(piece) for piece in pieces] if divisible else pieces
         self.likelihood = likelihood
-        self.c = scale(likelihood, [piece.at.outputs for piece in self.pieces], reduction)
+        self.c = scale(likelihood, [piece.targets for piece in self.pieces], reduction)
 
     def loss(self, parameters: Values | None = None) -> float:
         """The loss, here or elsewhere, the mean over processes."""
