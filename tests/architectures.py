@@ -101,8 +101,8 @@ def architecture(kind: str, seed: int = 0) -> tuple[nn.Module, Tensor, str]:
             "perceptron": lambda: (nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), "categorical"),
             "convolution": lambda: (
                 nn.Sequential(
-                    nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ELU(inplace=True), nn.Conv2d(4, 2, 2, groups=2, dilation=2),
-                    nn.Flatten(), nn.Linear(2, 3),
+                    nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ELU(inplace=True),
+                    nn.Conv2d(4, 2, 2, groups=2, dilation=2), nn.Flatten(), nn.Linear(2, 3),
                 ),
                 "categorical",
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 
 import pytest
 import torch
@@ -120,7 +121,7 @@ def test_no_step_raises_the_loss_of_a_full_batch(structure):
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-    assert all(b <= a + 1e-12 for a, b in zip(losses, losses[1:], strict=False))
+    assert all(b <= a + 1e-12 for a, b in itertools.pairwise(losses))
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -180,7 +181,9 @@ def test_a_damping_for_each_group_is_on_the_diagonal():
                   {"params": [names["2.weight"], names["2.bias"]], "damping": 2.0}]  # fmt: skip
         operator = fisher(model, x, structure="block" if structure == "block" else "dense").dense()
         levels = torch.cat([torch.full((25,), 0.3), torch.full((18,), 2.0)]).double()
-        gradient = torch.cat([g.flatten() for g in torch.autograd.grad(F.cross_entropy(model(x), Y), list(names.values()))])
+        gradient = torch.cat(
+            [g.flatten() for g in torch.autograd.grad(F.cross_entropy(model(x), Y), list(names.values()))]
+        )
         before = torch.cat([p.detach().flatten() for p in names.values()])
         optimiser = NaturalGradient(model, groups, structure=structure, damping=1.0, tol=1e-13)
         F.cross_entropy(model(x), Y).backward()
@@ -237,7 +240,7 @@ def test_half_precision_in_the_forward_pass_and_a_scaled_loss():
 def _process(rank: int, structure: str, damping: str | float, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    model, x, _ = architecture("perceptron")
+    model, _x, _ = architecture("perceptron")
     inputs = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     wrapped = nn.parallel.DistributedDataParallel(model)
     rows = slice(4 * rank, 4 * rank + 4)

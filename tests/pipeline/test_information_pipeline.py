@@ -28,7 +28,9 @@ def blobs(generator: torch.Generator) -> Tensor:
     return torch.exp(-(grid - centres).square().sum(1, keepdim=True) / 4)
 
 
-def trained(model: nn.Module, x: Tensor, y: Tensor, loss, steps: int, **settings) -> tuple[float, float, NaturalGradient]:
+def trained(
+    model: nn.Module, x: Tensor, y: Tensor, loss, steps: int, **settings
+) -> tuple[float, float, NaturalGradient]:
     """The first and the last loss over mini-batches of three quarters."""
     optimiser = NaturalGradient(model, **settings)
     losses, order = [], torch.Generator().manual_seed(0)
@@ -98,7 +100,9 @@ def test_a_transformer_block(structure, generator):
 
 def test_an_encoder_layer_of_torch_itself(generator):
     x = torch.randn(24, 5, 8, generator=generator)
-    model = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True), nn.Flatten(), nn.Linear(40, 3))
+    model = nn.Sequential(
+        nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True), nn.Flatten(), nn.Linear(40, 3)
+    )
     first, last, _ = trained(model, x, (x[:, 0, :3]).argmax(1), F.cross_entropy, 40, structure="kfac")
     assert last < 0.5 * first
     model.eval()
@@ -130,7 +134,9 @@ def test_a_recurrent_network(structure, generator):
     x = torch.randn(48, 5, 2, generator=generator)
     y = (x.sum(1) > 0).float()
     loss = F.binary_cross_entropy_with_logits
-    first, last, _ = trained(Recurrent(), x, y, loss, 15 if structure == "cg" else 50, likelihood="bernoulli", structure=structure)
+    first, last, _ = trained(
+        Recurrent(), x, y, loss, 15 if structure == "cg" else 50, likelihood="bernoulli", structure=structure
+    )
     assert last < 0.5 * first
 
 

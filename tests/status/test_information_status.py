@@ -48,49 +48,51 @@ class TestOperator:
             fisher(nn.Linear(2, 1), X)
 
     def test_no_module(self):
-        with pytest.raises(TypeError, match="model must be a torch module, got str"):
+        with pytest.raises(TypeError, match=r"model must be a torch module, got str"):
             fisher("net", X)
 
     def test_several_outputs(self):
-        with pytest.raises(TypeError, match="the model must return one tensor, got tuple"):
+        with pytest.raises(TypeError, match=r"the model must return one tensor, got tuple"):
             fisher(nn.LSTM(2, 3), X)
 
     def test_nothing_is_free(self):
-        with pytest.raises(ValueError, match="no parameter that requires a gradient"):
+        with pytest.raises(ValueError, match=r"no parameter that requires a gradient"):
             fisher(network().requires_grad_(False), X)
 
     def test_outputs_that_are_not_finite(self):
-        with pytest.raises(ValueError, match="the outputs of the model are not finite"):
+        with pytest.raises(ValueError, match=r"the outputs of the model are not finite"):
             fisher(network(), X * torch.inf)
 
     def test_several_dtypes(self):
         model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double())
-        with pytest.raises(ValueError, match=r"one dtype and device, got torch.float32 on cpu for 0.weight and torch.float64"):
+        with pytest.raises(
+            ValueError, match=r"one dtype and device, got torch.float32 on cpu for 0.weight and torch.float64"
+        ):
             fisher(model, X)
 
     def test_vectors_that_do_not_fit(self):
         operator = fisher(network(), X)
         with pytest.raises(ValueError, match=r"v must be \(27,\) or \(27, k\), got \(5,\)"):
             operator @ torch.ones(5)
-        with pytest.raises(TypeError, match="v must be a tensor or a dict of tensors, got list"):
+        with pytest.raises(TypeError, match=r"v must be a tensor or a dict of tensors, got list"):
             operator @ [1.0]
-        with pytest.raises(ValueError, match="v must name the parameters 0.weight, .* got 0.bias"):
+        with pytest.raises(ValueError, match=r"v must name the parameters 0.weight, .* got 0.bias"):
             operator @ {"0.bias": torch.ones(4)}
         values = {name: torch.ones(shape) for name, shape in operator.shapes_of.items()}
         with pytest.raises(ValueError, match=r"v\['0.bias'\] must have the shape \(4,\), got \(2,\)"):
             operator @ {**values, "0.bias": torch.ones(2)}
-        with pytest.raises(ValueError, match="k must be at most 27, got 28"):
+        with pytest.raises(ValueError, match=r"k must be at most 27, got 28"):
             operator.eigenvalues(28)
-        with pytest.raises(ValueError, match="edges must be two or more rising numbers"):
+        with pytest.raises(ValueError, match=r"edges must be two or more rising numbers"):
             operator.spectrum(torch.tensor([1.0, 0.0]))
 
     def test_a_dense_matrix_that_is_too_large(self):
-        with pytest.raises(ValueError, match="may have 20000 parameters, got 40300: take structure='cg' or 'kfac'"):
+        with pytest.raises(ValueError, match=r"may have 20000 parameters, got 40300: take structure='cg' or 'kfac'"):
             fisher(nn.Linear(402, 100), torch.ones(2, 402), structure="dense")
 
     def test_conjugate_gradients_that_do_not_arrive(self):
         operator = fisher(network(), X, structure="cg", max_iterations=1)
-        with pytest.raises(ArithmeticError, match="left a residual of .* after 1 iterations"):
+        with pytest.raises(ArithmeticError, match=r"left a residual of .* after 1 iterations"):
             operator.solve(torch.ones(27), 1e-6)
 
     def test_a_damping_that_is_lost_in_rounding(self):
@@ -138,7 +140,7 @@ class TestOptimiser:
 
     def test_a_tensor_that_is_no_leaf(self):
         model = network()
-        with pytest.raises(ValueError, match="non-leaf"):
+        with pytest.raises(ValueError, match=r"non-leaf"):
             NaturalGradient(model, [model[0].weight * 2])
 
     def test_a_step_before_everything(self):
@@ -150,7 +152,7 @@ class TestOptimiser:
         optimiser = NaturalGradient(model)
         loss(model).backward()
         optimiser.step()
-        with pytest.raises(RuntimeError, match="no forward pass of the model is part of a loss.backward"):
+        with pytest.raises(RuntimeError, match=r"no forward pass of the model is part of a loss.backward"):
             optimiser.step()
 
     def test_a_forward_pass_that_no_loss_was_made_of(self):
@@ -158,7 +160,7 @@ class TestOptimiser:
         optimiser = NaturalGradient(model)
         model(X)
         model[2](model[0](X)).sum().backward()
-        with pytest.raises(RuntimeError, match="no forward pass of the model"):
+        with pytest.raises(RuntimeError, match=r"no forward pass of the model"):
             optimiser.step()
 
     @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -168,7 +170,7 @@ class TestOptimiser:
         loss(model).backward()
         model[2].bias.grad[1] = value
         held = model[2].weight.detach().clone()
-        with pytest.raises(ValueError, match="the gradient of 2.bias is not finite"):
+        with pytest.raises(ValueError, match=r"the gradient of 2.bias is not finite"):
             optimiser.step()
         assert torch.equal(model[2].weight, held)
 
@@ -177,7 +179,7 @@ class TestOptimiser:
             model = network()
             optimiser = NaturalGradient(model)
             wrong(model(X)).backward()
-            with pytest.raises(ValueError, match="not that of a categorical loss, it would have targets from"):
+            with pytest.raises(ValueError, match=r"not that of a categorical loss, it would have targets from"):
                 optimiser.step()
 
     def test_a_factor_of_the_loss(self):
@@ -191,14 +193,14 @@ class TestOptimiser:
         model = nn.Linear(2, 1)
         optimiser = NaturalGradient(model)
         model(X).sum().backward()
-        with pytest.raises(ValueError, match="categorical outputs must be logits"):
+        with pytest.raises(ValueError, match=r"categorical outputs must be logits"):
             optimiser.step()
 
     def test_several_outputs(self):
         model = nn.LSTM(2, 3)
         optimiser = NaturalGradient(model)
         model(X)[0].sum().backward()
-        with pytest.raises(TypeError, match="the model must return one tensor, got tuple"):
+        with pytest.raises(TypeError, match=r"the model must return one tensor, got tuple"):
             optimiser.step()
 
     def test_several_dtypes(self):
@@ -213,7 +215,7 @@ class TestOptimiser:
         model = Mixed()
         optimiser = NaturalGradient(model)
         loss(model).backward()
-        with pytest.raises(ValueError, match="one dtype and device, got torch.float32 on cpu for one.weight"):
+        with pytest.raises(ValueError, match=r"one dtype and device, got torch.float32 on cpu for one.weight"):
             optimiser.step()
 
     def test_inputs_that_changed(self):
@@ -221,12 +223,12 @@ class TestOptimiser:
         optimiser = NaturalGradient(model)
         F.cross_entropy(model(x), Y).backward()
         x.add_(1)
-        with pytest.raises(RuntimeError, match="an input of the model was changed in place"):
+        with pytest.raises(RuntimeError, match=r"an input of the model was changed in place"):
             optimiser.step()
 
     def test_a_state_of_another_optimiser(self):
         model = network()
-        with pytest.raises(ValueError, match="must be that of a NaturalGradient"):
+        with pytest.raises(ValueError, match=r"must be that of a NaturalGradient"):
             NaturalGradient(model).load_state_dict(torch.optim.SGD(model.parameters()).state_dict())
 
     @pytest.mark.parametrize("structure", ["dense", "woodbury", "cg", "block", "diagonal", "kfac", "ekfac"])

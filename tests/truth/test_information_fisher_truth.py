@@ -27,7 +27,9 @@ def summed(model: nn.Module, x: Tensor, likelihood: str) -> Tensor:
         if likelihood == "gaussian":
             logs, weights = row, [1.0]
         else:
-            logs = row.log_softmax(0) if likelihood == "categorical" else nn.functional.logsigmoid(torch.cat([row, -row]))
+            logs = (
+                row.log_softmax(0) if likelihood == "categorical" else nn.functional.logsigmoid(torch.cat([row, -row]))
+            )
             weights = logs.detach().exp().tolist()
         for log, weight in zip(logs, weights, strict=True):
             score = gradient(log)
@@ -49,7 +51,9 @@ def test_every_structure_is_the_sum_over_labels(kind):
         torch.testing.assert_close(found @ v, truth @ v, rtol=1e-8, atol=1e-10)
         torch.testing.assert_close(found.solve(v, 0.1), solution, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(found.dense(), truth, rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(fisher(model, x, likelihood=likelihood, structure="diagonal").diagonal(), truth.diagonal())
+    torch.testing.assert_close(
+        fisher(model, x, likelihood=likelihood, structure="diagonal").diagonal(), truth.diagonal()
+    )
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
@@ -69,7 +73,9 @@ def test_a_structure_agrees_with_its_own_dense_matrix(kind, structure, generator
     found = fisher(model, x, likelihood=likelihood, structure=structure)
     matrix, v = found.dense(), torch.randn(found.shape[0], dtype=torch.float64, generator=generator)
     torch.testing.assert_close(found @ v, matrix @ v)
-    torch.testing.assert_close(found.solve(v, 0.3), torch.linalg.solve(matrix + 0.3 * torch.eye(len(v), dtype=torch.float64), v))
+    torch.testing.assert_close(
+        found.solve(v, 0.3), torch.linalg.solve(matrix + 0.3 * torch.eye(len(v), dtype=torch.float64), v)
+    )
     projected = matrix @ torch.linalg.pinv(matrix, rtol=1e-10, hermitian=True) @ v
     torch.testing.assert_close(matrix @ found.solve(v), projected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.diagonal(), matrix.diagonal())

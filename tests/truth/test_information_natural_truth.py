@@ -40,7 +40,9 @@ def test_a_linear_gaussian_model_is_solved_in_one_step(structure, reduction, gen
 @pytest.mark.parametrize("structure", EXACT)
 def test_logistic_regression_is_fisher_scoring(structure, generator):
     x = torch.randn(60, 3, dtype=torch.float64, generator=generator)
-    y = (torch.rand(60, 1, generator=generator) < torch.sigmoid(x @ torch.tensor([[1.0], [-2.0], [0.5]]).double())).double()
+    y = (
+        torch.rand(60, 1, generator=generator) < torch.sigmoid(x @ torch.tensor([[1.0], [-2.0], [0.5]]).double())
+    ).double()
     model = nn.Linear(3, 1, bias=False).double()
     optimiser = NaturalGradient(model, likelihood="bernoulli", structure=structure, damping=0.0, tol=1e-14)
     beta = model.weight.detach().T.clone()

@@ -44,7 +44,9 @@ class Amortised:
         for k, layer in enumerate(self.layers):
             held = self.state["layers"].setdefault(layer.names[0], {})
             sides = [torch.stack(side) for side in zip(*(run.factors(k, c) for run in runs), strict=True)]
-            left, right = (side.mean(0) if first else side.sum(0) for side, first in zip(sides, _inputs(layer), strict=True))
+            left, right = (
+                side.mean(0) if first else side.sum(0) for side, first in zip(sides, _inputs(layer), strict=True)
+            )
             _average(held, "left", parallel.mean(left), keep)
             _average(held, "right", parallel.mean(right), keep)
             if "scales" in held:
@@ -74,7 +76,9 @@ class Amortised:
 
     def solve(self, gradient: Values, damping: dict[str, float]) -> Values:
         """(F + λ)⁻¹ g, for K-FAC with factored damping."""
-        answer = {name: gradient[name] * _reciprocal(self.state["squares"][name] + damping[name]) for name in self.others}
+        answer = {
+            name: gradient[name] * _reciprocal(self.state["squares"][name] + damping[name]) for name in self.others
+        }
         for layer in self.layers:
             held = self.state["layers"][layer.names[0]]
             column = torch.cat([gradient[name].reshape(-1, 1) for name in layer.names])
@@ -131,4 +135,3 @@ def _signed(fields: list[Tensor], generator: torch.Generator) -> list[Tensor]:
     """The fields with a random sign for each sample."""
     signs = [random_signs(len(s), 1, s, generator) for s in fields]
     return [s * sign.reshape(-1, *[1] * (s.ndim - 1)) for s, sign in zip(fields, signs, strict=True)]
-

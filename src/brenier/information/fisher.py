@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -79,10 +79,10 @@ def fisher(
         likelihood: "categorical" (logits along the last axis), "bernoulli" (logits), "gaussian" (means, variance 1).
         fisher: "exact": over all labels; "mc": over `draws` labels drawn from the model for each sample, by
             `generator`; "empirical": over the labels y, which is another matrix unless the model is right.
-        structure: "dense"; "woodbury": B Bᵀ with a column for every label; "cg": products alone, the solution to
-            `tol` by conjugate gradients; "block": an exact block for every module; "diagonal"; "kfac", "ekfac": Kronecker
-            factors for linear, convolutional and embedding layers, the exact diagonal for what is left (see `coverage`);
-            "auto": "dense" up to 2,000 parameters, "woodbury" up to 4,000 columns, else "cg".
+        structure: "dense"; "woodbury": B Bᵀ with a column for every label; "cg": products alone, the solution to `tol`
+            by conjugate gradients; "block": an exact block for every module; "diagonal"; "kfac", "ekfac": Kronecker
+            factors for linear, convolutional and embedding layers, the exact diagonal for what is left, as `coverage`
+            says; "auto": "dense" up to 2,000 parameters, "woodbury" up to 4,000 columns, else "cg".
         damping: λ of `solve`.
 
     Raises:
@@ -107,7 +107,9 @@ def fisher(
     if not bool(at.outputs.isfinite().all()):
         raise ValueError("the outputs of the model are not finite")
     if (fisher == "empirical") != (y is not None):
-        raise ValueError(f"labels y belong to fisher='empirical', got fisher={fisher!r} {'with' if y is not None else 'without'} y")
+        raise ValueError(
+            f"labels y belong to fisher='empirical', got fisher={fisher!r} {'with' if y is not None else 'without'} y"
+        )
     seed = torch.Generator().manual_seed(generator) if isinstance(generator, int) else generator
     targets = None if y is None else family.targets(at.outputs, y)
     if structure == "auto":

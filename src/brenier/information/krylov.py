@@ -72,7 +72,9 @@ def largest_eigenvalues(times: Times, n: int, k: int, like: Tensor, generator: t
         return times(torch.from_numpy(v.reshape(-1).astype(kind)).to(like)).cpu().numpy()
 
     start = torch.randn(n, generator=generator).numpy().astype(kind)
-    values = eigsh(LinearOperator((n, n), matvec=product, dtype=kind), k, which="LA", return_eigenvectors=False, v0=start)
+    values = eigsh(
+        LinearOperator((n, n), matvec=product, dtype=kind), k, which="LA", return_eigenvectors=False, v0=start
+    )
     return torch.from_numpy(np.sort(values)[::-1].copy()).to(like)
 
 

@@ -75,8 +75,8 @@ class Likelihood:
         least, most = float(targets.min()), float(targets.max())
         if not (least >= -SLACK and most <= 1 + SLACK and self._whole(targets)):
             raise ValueError(
-                f"the gradient at the outputs is not that of a {self.name} loss, it would have targets from {least:.3g} "
-                f"to {most:.3g}: name the loss by likelihood= and reduction=, or its factor by step(scale=)"
+                f"the gradient at the outputs is not that of a {self.name} loss, it would have targets from "
+                f"{least:.3g} to {most:.3g}: name the loss by likelihood= and reduction=, or its factor by step(scale=)"
             )
         return targets.clamp(0, 1)
 

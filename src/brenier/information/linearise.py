@@ -221,9 +221,7 @@ class Linearised:
         def pull(field: Tensor, names: list[str]) -> Pulled:
             wanted = flat + [leaves[name] for name in names]
             with self._apart():
-                found = list(
-                    torch.autograd.grad(outputs, wanted, field, retain_graph=True, materialize_grads=True)
-                )
+                found = list(torch.autograd.grad(outputs, wanted, field, retain_graph=True, materialize_grads=True))
             after = iter(found)
             return [[next(after) for _ in caught[module]] for module in modules], dict(zip(names, after, strict=True))
 

@@ -106,7 +106,9 @@ class NaturalGradient(Optimizer):
             raise ValueError(f"damping must be 'lm' or a number, got {damping!r}")
         self.adaptive = damping == "lm"
         if self.adaptive and (momentum or kl_clip is not None):
-            raise ValueError("damping='lm' chooses step and momentum: give a number for damping, or no momentum and kl_clip")
+            raise ValueError(
+                "damping='lm' chooses step and momentum: give a number for damping, or no momentum and kl_clip"
+            )
         check_damping(0.0 if isinstance(damping, str) else damping)
         for name, value in (("lr", lr), ("weight_decay", weight_decay), ("momentum", momentum or 0.0)):
             if not 0 <= value < math.inf:
@@ -115,7 +117,10 @@ class NaturalGradient(Optimizer):
             raise ValueError(f"kl_clip must be positive, got {kl_clip}")
         self.model, self.likelihood, self.reduction = _inner(model), named(likelihood), reduction
         self.kind, self.structure, self.momentum, self.kl_clip = fisher, structure, momentum, kl_clip
-        self.factor_every, self.inverse_every = whole("factor_every", factor_every, 1), whole("inverse_every", inverse_every, 1)
+        self.factor_every, self.inverse_every = (
+            whole("factor_every", factor_every, 1),
+            whole("inverse_every", inverse_every, 1),
+        )
         self.max_iterations, self.tol = whole("max_iterations", max_iterations, 1), tol
         self._names = {parameter: name for name, parameter in self.model.named_parameters()}
         self._global: dict[str, Any] = {"steps": 0, "damping": None if self.adaptive else damping, "least": 0.0}
@@ -280,7 +285,9 @@ class NaturalGradient(Optimizer):
             return "dense"
         if columns * columns * p <= WORK:
             return "woodbury"
-        held = sum(at.parameters[n].numel() for layer in covered(at, torch.Generator().manual_seed(0)) for n in layer.names)
+        held = sum(
+            at.parameters[n].numel() for layer in covered(at, torch.Generator().manual_seed(0)) for n in layer.names
+        )
         return "kfac" if 2 * held >= p else "cg"
 
     def _before(self, names: list[str]) -> Values | None:

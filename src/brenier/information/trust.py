@@ -57,7 +57,9 @@ class Model:
         slope = torch.tensor([sum(float((gradient[n] * d[n]).sum()) for n in d) for d in directions]).double()
         matrix = curvature + torch.tensor(added, dtype=torch.float64)
         size = matrix.diagonal().clamp_min(torch.finfo(torch.float64).tiny).sqrt()
-        factors = -(torch.linalg.pinv(matrix / torch.outer(size, size), rtol=1e-7, hermitian=True) @ (slope / size)) / size
+        factors = (
+            -(torch.linalg.pinv(matrix / torch.outer(size, size), rtol=1e-7, hermitian=True) @ (slope / size)) / size
+        )
         own = [
             torch.stack([self._slope(piece, image[j]) for piece, image in zip(self.pieces, images, strict=True)]).sum()
             for j in k
