@@ -98,7 +98,9 @@ def fisher(
         >>> F.dense(), F @ torch.ones(1), F.solve(torch.ones(1))
         (tensor([[5.]]), tensor([5.]), tensor([0.2000]))
     """
-    one_of("fisher", fisher, KINDS), one_of("structure", structure, STRUCTURES), check_damping(damping)
+    one_of("fisher", fisher, KINDS)
+    one_of("structure", structure, STRUCTURES)
+    check_damping(damping)
     family, draws = named(likelihood), whole("draws", draws, 1)
     names = free_names(model)
     args, kwargs = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})

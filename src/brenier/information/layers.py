@@ -59,7 +59,7 @@ def _convolution(module: nn.Module, a: Tensor, g: Tensor) -> tuple[Tensor, Tenso
 
 def _transposed(module: nn.Module, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     assert isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d))
-    padding = [p for width in reversed(module.padding) for p in (int(width), int(width))]
+    padding = [p for width in reversed(module.padding) for p in (width, width)]
     flat = isinstance(module, nn.ConvTranspose1d)
     patches = _patches(F.pad(g, padding), module, flat)
     positions = a.flatten(2)
@@ -99,8 +99,9 @@ def candidates(model: nn.Module, names: list[str]) -> list[Layer]:
     The bias of a transposed convolution has other positions than its weight, so it is left out.
     """
     found = []
-    for path, module in model.named_modules():
-        if not isinstance(module, tuple(RULES)):
+    modules: list[tuple[str, nn.Module]] = list(model.named_modules())
+    for path, module in modules:
+        if not any(isinstance(module, kind) for kind in RULES):
             continue
         weight, bias = (f"{path}.{leaf}" if path else leaf for leaf in ("weight", "bias"))
         joined = bias in names and not isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d))

@@ -114,7 +114,7 @@ class Linearised:
             try:
                 with self._apart():
                     call = lambda parameters: self._call(parameters, self.args, self.kwargs)  # noqa: E731
-                    outputs, image = torch.func.jvp(call, (self.parameters,), (v,))
+                    outputs, image = torch.func.jvp(call, (self.parameters,), (v,))[:2]
                 self.__dict__.setdefault("outputs", outputs.detach())
                 return image.detach()
             except NotImplementedError:
@@ -185,7 +185,7 @@ class Linearised:
 
         def of_sample(seeds: Tensor, *samples: Tensor) -> Values:
             here = [_filled(value, samples) for value in (args, kwargs)]
-            _, pull = torch.func.vjp(lambda p: self._call({**self.parameters, **p}, *here), chosen)
+            pull = torch.func.vjp(lambda p: self._call({**self.parameters, **p}, *here), chosen)[1]
             return torch.vmap(lambda seed: pull(seed[None])[0])(seeds)
 
         p = sum(value.numel() for value in chosen.values())

@@ -98,7 +98,8 @@ class NaturalGradient(Optimizer):
         tol: float = 1e-4,
         seed: int = 0,
     ) -> None:
-        one_of("fisher", fisher, ("auto", *KINDS)), one_of("structure", structure, STRUCTURES)
+        one_of("fisher", fisher, ("auto", *KINDS))
+        one_of("structure", structure, STRUCTURES)
         one_of("reduction", reduction, REDUCTIONS)
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch module, got {type(model).__name__}")
@@ -156,7 +157,7 @@ class NaturalGradient(Optimizer):
         super().zero_grad(set_to_none)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None, scale: float = 1.0) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None, scale: float = 1.0) -> Any:
         """One step; `scale` is the factor that the loss of `backward` had, as `scaler.get_scale()`."""
         loss = None
         if closure is not None:
@@ -334,7 +335,8 @@ class NaturalGradient(Optimizer):
         directions = [{name: -lrs[name] / most * direction[name] for name in active}]
         directions += [] if before is None else [before]
         factors, linear, quadratic = model.combined(directions, gradient, damping)
-        step = {name: sum(f * d[name] for f, d in zip(factors, directions, strict=True)) for name in active}
+        pairs = list(zip(factors, directions, strict=True))
+        step = {name: torch.stack([f * d[name] for f, d in pairs]).sum(0) for name in active}
         moved = {name: p.detach() + most * step[name] for name, p in active.items()}
         here, there = model.loss(), model.loss(moved)
         predicted = most * linear + most**2 * quadratic / 2
@@ -353,7 +355,7 @@ class NaturalGradient(Optimizer):
         own = {**held, "structure": self.structure, "generator": self._generator.get_state()}
         return {**super().state_dict(), "natural": own}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where another run was."""
         if "natural" not in state_dict:
             raise ValueError("state_dict must be that of a NaturalGradient: it has no entry 'natural'")
@@ -365,10 +367,9 @@ class NaturalGradient(Optimizer):
 
 
 def _inner(model: nn.Module) -> nn.Module:
-    """The module under the wrappers of torch."""
-    while isinstance(model, DistributedDataParallel) or hasattr(model, "_orig_mod"):
-        model = model.module if isinstance(model, DistributedDataParallel) else model._orig_mod
-    return model
+    """The module under the wrappers of torch: `DistributedDataParallel`, `torch.compile`."""
+    inner = model.module if isinstance(model, DistributedDataParallel) else getattr(model, "_orig_mod", None)
+    return _inner(inner) if isinstance(inner, nn.Module) else model
 
 
 def _dense(p: nn.Parameter) -> Tensor:

@@ -97,7 +97,7 @@ class Fisher:
         total = Estimate(0.0, 0.0)
         for _, block in self.blocks:
             if isinstance(block, Products):
-                products = whole("products", products, 6)
+                products = whole("products", products, 12)
                 found = krylov.trace(block.product, block.n, self._like, self._generator(), products)
             else:
                 found = Estimate(float(block.diagonal().double().sum()), 0.0)
