@@ -60,7 +60,7 @@ def test_a_small_step_does_not_depend_on_the_coordinates(structure, generator):
         return float((answers(model, x, lr, structure) - answers(warped, x, lr, structure)).norm())
 
     assert 3 < difference(2e-2) / difference(1e-2) < 5
-    assert difference(1e-2) < 2e-4
+    assert difference(1e-2) < 1e-3
 
 
 def test_an_affine_change_of_the_inputs_changes_nothing_for_kfac(generator):
@@ -237,34 +237,34 @@ def test_half_precision_in_the_forward_pass_and_a_scaled_loss():
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
-def _process(rank: int, structure: str, damping: str | float, folder: str) -> None:
+SHARED = (("kfac", "lm"), ("ekfac", "lm"), ("woodbury", 0.1), ("dense", 0.1), ("diagonal", 0.1), ("cg", "lm"))
+
+
+def _process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    model, _x, _ = architecture("perceptron")
-    inputs = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    wrapped = nn.parallel.DistributedDataParallel(model)
-    rows = slice(4 * rank, 4 * rank + 4)
-    _train(wrapped, inputs[rows], structure, damping, rows)
-    torch.save(model.state_dict(), f"{folder}/{rank}.pt")
+    states = [_trained(structure, damping, slice(4 * rank, 4 * rank + 4)) for structure, damping in SHARED]
+    torch.save(states, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-def _train(model: nn.Module, x: Tensor, structure: str, damping: str | float, rows: slice) -> None:
+def _trained(structure: str, damping: str | float, rows: slice) -> dict[str, Tensor]:
+    model, _, _ = architecture("perceptron")
+    wrapped = nn.parallel.DistributedDataParallel(model) if dist.is_initialized() else model
+    x = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))[rows]
     y = torch.tensor([0, 1, 2, 1, 0, 2, 2, 1])[rows]
-    optimiser = NaturalGradient(model, structure=structure, fisher="exact", damping=damping)
+    optimiser = NaturalGradient(wrapped, structure=structure, fisher="exact", damping=damping)
     for _ in range(4):
         optimiser.zero_grad()
-        F.cross_entropy(model(x), y).backward()
+        F.cross_entropy(wrapped(x), y).backward()
         optimiser.step()
+    return model.state_dict()
 
 
-@pytest.mark.parametrize(("structure", "damping"), [("kfac", "lm"), ("woodbury", 0.1), ("dense", 0.1), ("cg", "lm")])
-def test_two_processes_are_one_with_the_joined_batch(structure, damping, tmp_path):
-    mp.spawn(_process, (structure, damping, str(tmp_path)), nprocs=2)
-    model, _, _ = architecture("perceptron")
-    x = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    _train(model, x, structure, damping, slice(0, 8))
-    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    for name, value in model.state_dict().items():
-        assert torch.equal(states[0][name], states[1][name])
-        torch.testing.assert_close(states[0][name], value, rtol=1e-5, atol=1e-7)
+def test_two_processes_are_one_with_the_joined_batch(tmp_path):
+    mp.spawn(_process, (str(tmp_path),), nprocs=2)
+    both = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for (structure, damping), first, second in zip(SHARED, *both, strict=True):
+        for name, value in _trained(structure, damping, slice(0, 8)).items():
+            assert torch.equal(first[name], second[name])
+            torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-7)

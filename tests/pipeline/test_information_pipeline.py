@@ -51,21 +51,23 @@ def _seeded():
         yield
 
 
-@pytest.mark.parametrize("structure", ["auto", "kfac", "ekfac", "diagonal", "cg"])
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize(
+    ("structure", "likelihood"),
+    [("auto", "gaussian"), ("kfac", "bernoulli"), ("ekfac", "gaussian"), ("diagonal", "bernoulli"), ("cg", "gaussian")],
+)
 def test_an_autoencoder_with_transposed_convolutions_and_batchnorm(structure, likelihood, generator):
     x = blobs(generator)
     loss = F.mse_loss if likelihood == "gaussian" else F.binary_cross_entropy_with_logits
     floor = 0.0 if likelihood == "gaussian" else float(F.binary_cross_entropy(x, x))
-    steps = 12 if structure == "cg" else 40
+    steps = 8 if structure == "cg" else 40
     first, last, optimiser = trained(autoencoder(), x, x, loss, steps, likelihood=likelihood, structure=structure)
     assert last - floor < 0.35 * (first - floor)
-    if structure == "kfac":
+    if structure in ("auto", "kfac"):
         assert optimiser.coverage["8.weight"] == "kfac"
         assert optimiser.coverage["9.weight"] == "diagonal"
 
 
-@pytest.mark.parametrize("structure", ["kfac", "ekfac", "woodbury"])
+@pytest.mark.parametrize("structure", ["kfac", "ekfac"])
 def test_a_residual_network(structure, generator):
     x = blobs(generator)
     y = (x[:, 0, :4].sum((1, 2)) > x[:, 0, 4:].sum((1, 2))).long() + 2 * (x[:, 0, :, :4].sum((1, 2)) > 5).long()
@@ -92,7 +94,7 @@ def test_a_transformer_block(structure, generator):
             return block.head(h + block.mlp(block.second(h)))
 
     loss = lambda o, y: F.cross_entropy(o.flatten(0, 1), y.flatten())  # noqa: E731
-    first, last, optimiser = trained(Placed(), x, y, loss, 15 if structure == "cg" else 60, structure=structure)
+    first, last, optimiser = trained(Placed(), x, y, loss, 8 if structure == "cg" else 60, structure=structure)
     assert last < 0.6 * first
     if structure == "kfac":
         assert {optimiser.coverage[name] for name in ("places", "block.attention.in_proj_weight")} == {"diagonal"}
@@ -135,7 +137,7 @@ def test_a_recurrent_network(structure, generator):
     y = (x.sum(1) > 0).float()
     loss = F.binary_cross_entropy_with_logits
     first, last, _ = trained(
-        Recurrent(), x, y, loss, 15 if structure == "cg" else 50, likelihood="bernoulli", structure=structure
+        Recurrent(), x, y, loss, 8 if structure == "cg" else 50, likelihood="bernoulli", structure=structure
     )
     assert last < 0.5 * first
 

@@ -28,13 +28,10 @@ class Amortised:
     Source: Martens and Grosse, ICML 2015; George et al., NeurIPS 2018; Liu et al., ICLR 2024 (the diagonal).
     """
 
-    def __init__(self, layers: list[Layer], others: list[str], rotate: bool) -> None:
+    def __init__(self, layers: list[Layer], others: list[str], rotate: bool, state: dict[str, Any] | None) -> None:
         self.layers, self.others, self.rotate = layers, others, rotate
-        self.state: dict[str, Any] = {"updates": 0, "inverted": 0, "damping": 0.0, "layers": {}, "squares": {}}
-
-    def load(self, state: dict[str, Any] | None) -> None:
-        """Go on from a saved state."""
-        self.state = self.state if state is None else state
+        fresh: dict[str, Any] = {"updates": 0, "inverted": 0, "damping": 0.0, "layers": {}, "squares": {}}
+        self.state = fresh if state is None else state
 
     def update(self, parts: list[Part], c: float, generator: torch.Generator) -> None:
         """Take in a batch."""

@@ -14,18 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from brenier.checks import whole
-from brenier.information.amortised import Amortised
 from brenier.information.capture import Call, Catcher
-from brenier.information.factors import covered
-from brenier.information.fisher import KINDS, STRUCTURES, Part, build, check_alike, fields, one_of
-from brenier.information.krylov import conjugate_gradients
+from brenier.information.curvature import Curvature
+from brenier.information.fisher import KINDS, STRUCTURES, check_alike, one_of
 from brenier.information.likelihood import REDUCTIONS, Likelihood, named, scale
 from brenier.information.linearise import Linearised, Values
-from brenier.information.operator import Fisher, check_damping
+from brenier.information.operator import check_damping
 from brenier.information.trust import REFUSED, Model, Piece, adapted
-
-SMALL, WORK = 1_000, 2**32  # parameters of a dense matrix, multiplications of a kernel, where the choice is automatic
-AMORTISED = ("kfac", "ekfac", "diagonal")
 
 
 class NaturalGradient(Optimizer):
@@ -117,21 +112,24 @@ class NaturalGradient(Optimizer):
         if kl_clip is not None and not kl_clip > 0:
             raise ValueError(f"kl_clip must be positive, got {kl_clip}")
         self.model, self.likelihood, self.reduction = _inner(model), named(likelihood), reduction
-        self.kind, self.structure, self.momentum, self.kl_clip = fisher, structure, momentum, kl_clip
-        self.factor_every, self.inverse_every = (
-            whole("factor_every", factor_every, 1),
-            whole("inverse_every", inverse_every, 1),
+        self.momentum, self.kl_clip = momentum, kl_clip
+        self.curvature = Curvature(
+            self.likelihood,
+            fisher,
+            structure,
+            factor_every=whole("factor_every", factor_every, 1),
+            inverse_every=whole("inverse_every", inverse_every, 1),
+            tol=tol,
+            max_iterations=whole("max_iterations", max_iterations, 1),
+            seed=seed,
         )
-        self.max_iterations, self.tol = whole("max_iterations", max_iterations, 1), tol
         self._names = {parameter: name for name, parameter in self.model.named_parameters()}
-        self._global: dict[str, Any] = {"steps": 0, "damping": None if self.adaptive else damping, "least": 0.0}
-        self._generator = torch.Generator().manual_seed(seed)
-        self._amortised: Amortised | None = None
+        self.damping: float | None = None if isinstance(damping, str) else damping
+        self._least = 0.0
         self._divisible: bool | None = None
-        self.coverage: dict[str, str] = {}
         super().__init__(
             list(self._names) if params is None else params,
-            {"lr": lr, "weight_decay": weight_decay, "damping": None if self.adaptive else damping},
+            {"lr": lr, "weight_decay": weight_decay, "damping": self.damping},
         )
         strange = sum(parameter not in self._names for group in self.param_groups for parameter in group["params"])
         if strange:
@@ -140,16 +138,17 @@ class NaturalGradient(Optimizer):
         weakref.finalize(self, self._catcher.remove)
 
     @property
-    def damping(self) -> float | None:
-        """λ, None before the first step of "lm"."""
-        return self._global["damping"]
+    def coverage(self) -> dict[str, str]:
+        """What stands for each parameter; empty before the first step."""
+        return self.curvature.coverage
 
     def __repr__(self) -> str:
         kinds: dict[str, int] = {}
         for kind in self.coverage.values():
             kinds[kind] = kinds.get(kind, 0) + 1
         held = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "before the first step"
-        return f"NaturalGradient({self.likelihood.name}, {self.structure}, damping={self.damping}, tensors: {held})"
+        settings = f"{self.likelihood.name}, {self.curvature.structure}, damping={self.damping}"
+        return f"NaturalGradient({settings}, tensors: {held})"
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget gradients, and the forward passes that they are of."""
@@ -202,20 +201,21 @@ class NaturalGradient(Optimizer):
             if self._divisible is None:
                 self._divisible = all(piece.at.divisible() for piece in pieces)
             model = Model(pieces, self.likelihood, self.reduction, self._divisible)
-            if self._global["damping"] is None:
-                typical = model.typical(self._generator)
-                self._global.update(damping=typical, least=1e-10 * typical)
+            if self.damping is None:
+                self.damping = model.typical(self.curvature.generator)
+                self._least = 1e-10 * self.damping
         damping = {
-            name: (self._global["damping"] if self.adaptive else groups[name]["damping"]) + groups[name]["weight_decay"]
+            name: (self.damping if self.adaptive else groups[name]["damping"]) + groups[name]["weight_decay"]
             for name in active
         }
-        direction = self._direction(pieces, c, gradient, damping)
+        starts = self.momentum or self.adaptive or self.curvature.structure == "cg"
+        before = self._before(list(active)) if starts else None
+        direction = self.curvature.direction(pieces, c, gradient, damping, before)
         lrs = {name: float(groups[name]["lr"]) for name in active}
         if model is None:
-            self._move(active, gradient, direction, lrs)
+            self._move(active, gradient, direction, before, lrs)
         else:
-            self._trust(active, model, gradient, direction, damping, lrs)
-        self._global["steps"] += 1
+            self._trust(active, model, gradient, direction, before, damping, lrs)
 
     def _pieces(self, names: list[str], calls: list[Call], factor: float) -> list[Piece]:
         pieces = []
@@ -231,66 +231,6 @@ class NaturalGradient(Optimizer):
             pieces.append(Piece(at, self.likelihood.recovered(outputs, slope, c)))
         return pieces
 
-    def _direction(self, pieces: list[Piece], c: float, gradient: Values, damping: dict[str, float]) -> Values:
-        """(F + λ)⁻¹ g."""
-        if self.structure == "auto":
-            self.structure = self._chosen(pieces)
-        kind = ("mc" if self.structure in AMORTISED else "exact") if self.kind == "auto" else self.kind
-        if self.structure in ("kfac", "ekfac") or (self.structure == "diagonal" and kind == "mc"):
-            return self._amortised_direction(pieces, kind, c, gradient, damping)
-        parts = [self._part(piece, kind, self.structure != "cg") for piece in pieces]
-        blocks = build(parts, self.structure, c, self.tol, self.max_iterations)
-        parameters = pieces[0].at.parameters
-        operator = Fisher(parameters, blocks)
-        self.coverage = operator.coverage
-        if self.structure == "cg":
-            added = torch.cat([torch.full((v.numel(),), damping[n]).to(v) for n, v in parameters.items()])
-            (_, block), flat = blocks[0], torch.cat([gradient[name].reshape(-1) for name in parameters])
-            start = self._before(list(parameters))
-            first = None if start is None else -torch.cat([start[name].reshape(-1) for name in parameters])
-            x, _ = conjugate_gradients(
-                lambda v: block.times(v[:, None])[:, 0] + added * v, flat, self.tol, self.max_iterations, first
-            )
-            return _like(parameters, x)
-        return operator.solved(gradient, damping)
-
-    def _amortised_direction(
-        self, pieces: list[Piece], kind: str, c: float, gradient: Values, damping: dict[str, float]
-    ) -> Values:
-        names = list(gradient)
-        if self._amortised is None:
-            layers = [] if self.structure == "diagonal" else covered(pieces[0].at, torch.Generator().manual_seed(0))
-            others = [name for name in names if all(name not in layer.names for layer in layers)]
-            self._amortised = Amortised(layers, others, self.structure == "ekfac")
-            self._amortised.load(self._global.pop("curvature", None))
-            self.coverage = {name: self.structure if name not in others else "diagonal" for name in names}
-        held = self._amortised
-        if set(names) != set(self.coverage):
-            raise ValueError("the parameters with gradients must stay the same: make a new optimiser for others")
-        if self._global["steps"] % self.factor_every == 0:
-            held.update([self._part(piece, kind, True) for piece in pieces], c, self._generator)
-        held.invert(damping, self.inverse_every)
-        return held.solve(gradient, damping)
-
-    def _part(self, piece: Piece, kind: str, with_fields: bool) -> Part:
-        wanted = with_fields or kind != "exact"
-        outputs = piece.at.outputs
-        found = fields(self.likelihood, outputs, kind, piece.targets, 1, self._generator) if wanted else []
-        return Part(piece.at, self.likelihood, found, kind == "exact")
-
-    def _chosen(self, pieces: list[Piece]) -> str:
-        at = pieces[0].at
-        p = sum(value.numel() for value in at.parameters.values())
-        columns = sum(piece.at.outputs.numel() if self.kind != "mc" else len(piece.targets) for piece in pieces)
-        if p <= SMALL and columns * p * p <= WORK:
-            return "dense"
-        if columns * columns * p <= WORK:
-            return "woodbury"
-        held = sum(
-            at.parameters[n].numel() for layer in covered(at, torch.Generator().manual_seed(0)) for n in layer.names
-        )
-        return "kfac" if 2 * held >= p else "cg"
-
     def _before(self, names: list[str]) -> Values | None:
         """The step before, if every parameter has one."""
         known = {name: p for p, name in self._names.items()}
@@ -302,10 +242,14 @@ class NaturalGradient(Optimizer):
             self.state[p]["before"] = None if step is None else step[name]
 
     def _move(
-        self, active: dict[str, nn.Parameter], gradient: Values, direction: Values, lrs: dict[str, float]
+        self,
+        active: dict[str, nn.Parameter],
+        gradient: Values,
+        direction: Values,
+        before: Values | None,
+        lrs: dict[str, float],
     ) -> None:
         """θ ← θ − lr v, v = (F + λ)⁻¹ g + momentum v."""
-        before = self._before(list(active)) if self.momentum or self.structure == "cg" else None
         step = {name: -value for name, value in direction.items()}
         if self.kl_clip is not None:
             size = -sum(lrs[name] ** 2 * float((gradient[name] * step[name]).sum()) for name in active)
@@ -313,7 +257,7 @@ class NaturalGradient(Optimizer):
             step = {name: shrink * value for name, value in step.items()}
         if self.momentum and before is not None:
             step = {name: step[name] + self.momentum * before[name] for name in active}
-        if self.momentum or self.structure == "cg":
+        if self.momentum or self.curvature.structure == "cg":
             self._remember(active, step)
         for name, p in active.items():
             p.add_(step[name], alpha=lrs[name])
@@ -324,16 +268,17 @@ class NaturalGradient(Optimizer):
         model: Model,
         gradient: Values,
         direction: Values,
+        before: Values | None,
         damping: dict[str, float],
         lrs: dict[str, float],
     ) -> None:
         """The best combination of the new direction and the step before; then λ."""
-        before = None if self.momentum == 0 else self._before(list(active))
-        most = max(lrs.values())
+        most, damped = max(lrs.values()), self.damping
+        assert damped is not None
         if most == 0:
             return
         directions = [{name: -lrs[name] / most * direction[name] for name in active}]
-        directions += [] if before is None else [before]
+        directions += [] if before is None or self.momentum == 0 else [before]
         factors, linear, quadratic = model.combined(directions, gradient, damping)
         pairs = list(zip(factors, directions, strict=True))
         step = {name: torch.stack([f * d[name] for f, d in pairs]).sum(0) for name in active}
@@ -341,18 +286,17 @@ class NaturalGradient(Optimizer):
         here, there = model.loss(), model.loss(moved)
         predicted = most * linear + most**2 * quadratic / 2
         if not there <= here:
-            self._global["damping"] *= REFUSED
+            self.damping = REFUSED * damped
             self._remember(active, None)
             return
-        self._global["damping"] = adapted(self._global["damping"], self._global["least"], there - here, predicted)
+        self.damping = adapted(damped, self._least, there - here, predicted)
         self._remember(active, step)
         for name, p in active.items():
             p.copy_(moved[name])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, in tensors and numbers."""
-        held = self._global if self._amortised is None else {**self._global, "curvature": self._amortised.state}
-        own = {**held, "structure": self.structure, "generator": self._generator.get_state()}
+        own = {"damping": self.damping, "least": self._least, "curvature": self.curvature.state()}
         return {**super().state_dict(), "natural": own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -361,9 +305,8 @@ class NaturalGradient(Optimizer):
             raise ValueError("state_dict must be that of a NaturalGradient: it has no entry 'natural'")
         own = copy.deepcopy(state_dict["natural"])
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "natural"})
-        self.structure = own.pop("structure")
-        self._generator.set_state(own.pop("generator"))
-        self._global, self._amortised = own, None
+        self.damping, self._least = own["damping"], own["least"]
+        self.curvature.load(own["curvature"])
 
 
 def _inner(model: nn.Module) -> nn.Module:
@@ -376,8 +319,3 @@ def _dense(p: nn.Parameter) -> Tensor:
     assert p.grad is not None
     gradient = p.grad.detach()
     return gradient.to_dense() if gradient.is_sparse else gradient
-
-
-def _like(parameters: Values, flat: Tensor) -> Values:
-    pieces = flat.split([value.numel() for value in parameters.values()])
-    return {name: piece.reshape(parameters[name].shape) for name, piece in zip(parameters, pieces, strict=True)}
