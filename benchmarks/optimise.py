@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="of training a run")
     parser.add_argument("--trial", type=float, default=30.0, help="of training a trial of the grid")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=5000, help="that the training loss is measured on")
     parser.add_argument("--looks", type=int, default=60, help="evaluations a run")
     parser.add_argument("--threads", type=int, default=1)

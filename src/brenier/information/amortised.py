@@ -16,6 +16,7 @@ from brenier.information.layers import Layer
 from brenier.information.linearise import Values
 
 DECAY = 0.95
+EARLY = 3
 DRIFT = 2.0  # the change of λ that calls for new inverses
 
 
@@ -30,7 +31,7 @@ class Amortised:
 
     def __init__(self, layers: list[Layer], others: list[str], rotate: bool, state: dict[str, Any] | None) -> None:
         self.layers, self.others, self.rotate = layers, others, rotate
-        fresh: dict[str, Any] = {"updates": 0, "inverted": 0, "damping": 0.0, "layers": {}, "squares": {}}
+        fresh: dict[str, Any] = {"updates": 0, "inverted": 0, "age": 0, "damping": 0.0, "layers": {}, "squares": {}}
         self.state = fresh if state is None else state
 
     def update(self, parts: list[Part], c: float, generator: torch.Generator) -> None:
@@ -55,13 +56,14 @@ class Amortised:
             _average(self.state["squares"], name, parallel.mean(square), keep)
 
     def invert(self, damping: dict[str, float], every: int) -> None:
-        """New inverses or bases, when it is time or λ has moved; λ by parameter."""
+        """New inverses or bases: every so many steps, after each of the first updates, where λ has moved far."""
         updates, size = self.state["updates"], max(damping.values())
-        fresh = updates - self.state["inverted"] < every and updates > 3 and self.state["inverted"]
-        steady = self.rotate or self.state["damping"] / DRIFT <= size <= self.state["damping"] * DRIFT
-        if fresh and steady:
+        self.state["age"] += 1
+        early = updates <= EARLY and updates != self.state["inverted"]
+        moved = not self.rotate and not self.state["damping"] / DRIFT <= size <= self.state["damping"] * DRIFT
+        if not (early or moved or self.state["age"] >= every):
             return
-        self.state.update(inverted=updates, damping=size)
+        self.state.update(inverted=updates, age=0, damping=size)
         for layer in self.layers:
             held = self.state["layers"][layer.names[0]]
             if self.rotate:

@@ -177,9 +177,11 @@ class NaturalGradient(Optimizer):
         if not active:
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         check_alike(active)
-        for name, p in active.items():
-            if p.grad is not None and not bool(p.grad.isfinite().all()):
-                raise ValueError(f"the gradient of {name} is not finite")
+        gradients = {name: _dense(p) for name, p in active.items()}
+        if not bool(torch.nn.utils.get_total_norm(gradients.values()).isfinite()):
+            for name, gradient in gradients.items():
+                if not bool(gradient.isfinite().all()):
+                    raise ValueError(f"the gradient of {name} is not finite")
         return active
 
     def _calls(self) -> list[Call]:

@@ -53,8 +53,8 @@ class Model:
         """The least of M over sums of directions: factors, and what L is to fall by: its linear part, its quadratic."""
         images = self._images(directions)
         curvature, k = self._curvature(images), range(len(directions))
-        added = [[sum(damping[n] * float((a[n] * b[n]).sum()) for n in a) for b in directions] for a in directions]
-        slope = torch.tensor([sum(float((gradient[n] * d[n]).sum()) for n in d) for d in directions]).double()
+        added = [[sum(damping[n] * _dot(a[n], b[n]) for n in a) for b in directions] for a in directions]
+        slope = torch.tensor([sum(_dot(gradient[n], d[n]) for n in d) for d in directions]).double()
         matrix = curvature + torch.tensor(added, dtype=torch.float64)
         size = matrix.diagonal().clamp_min(torch.finfo(torch.float64).tiny).sqrt()
         factors = (
@@ -86,6 +86,10 @@ def _part(piece: Piece) -> Piece:
     m = len(piece.targets)
     k = min(m, max(LEAST, m // SHARE))
     return piece if k == m else Piece(piece.at.part(slice(0, k)), piece.targets[:k])
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float(a.flatten().dot(b.flatten()))
 
 
 def adapted(damping: float, least: float, change: float, predicted: float) -> float:
