@@ -146,7 +146,11 @@ def peers() -> list[Peer]:
         Peer("SOAP", lambda n, t, lr: [pytorch_optimizer.SOAP(n.parameters(), lr=lr, weight_decay=0.0)], rates(3e-3)),
         Peer(
             "Shampoo",
-            lambda n, t, lr: [pytorch_optimizer.ScalableShampoo(n.parameters(), lr=lr, weight_decay=0.0)],
+            lambda n, t, lr: [
+                pytorch_optimizer.ScalableShampoo(
+                    n.parameters(), lr=lr, weight_decay=0.0, preconditioning_compute_steps=20
+                )
+            ],
             rates(1e-3),
         ),
     ]

@@ -237,6 +237,20 @@ def test_half_precision_in_the_forward_pass_and_a_scaled_loss():
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
+def test_a_matrix_made_between_backward_and_step_leaves_the_step_alone():
+    states = []
+    for between in (False, True):
+        model, x, _ = architecture("perceptron")
+        optimiser = NaturalGradient(model, structure="dense", damping=0.1)
+        F.cross_entropy(model(x), Y).backward()
+        if between:
+            fisher(model, 3 * x).dense()
+            copy.deepcopy(model)(2 * x).sum().backward()
+        optimiser.step()
+        states.append(model[0].weight.detach())
+    assert torch.equal(*states)
+
+
 SHARED = (("kfac", "lm"), ("ekfac", "lm"), ("woodbury", 0.1), ("dense", 0.1), ("diagonal", 0.1), ("cg", "lm"))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from brenier.information.linearise import random_state, tensors
+from brenier.information.linearise import APART, random_state, tensors
 
 
 @dataclass
@@ -34,7 +34,6 @@ class Catcher:
 
     def __init__(self, model: nn.Module) -> None:
         self.calls: list[Call] = []
-        self.paused = False
         self.strange: str | None = None
         self._rng: list[Tensor] = []
         self._handles: list[RemovableHandle] = [
@@ -55,12 +54,12 @@ class Catcher:
         return calls
 
     def _before(self, model: nn.Module, args: tuple[Any, ...]) -> None:
-        if not self.paused and torch.is_grad_enabled():
+        if not APART.get() and torch.is_grad_enabled():
             like = next(model.parameters())
             self._rng = random_state(like.device)
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
-        if self.paused or not torch.is_grad_enabled():
+        if APART.get() or not torch.is_grad_enabled():
             return
         if not isinstance(outputs, Tensor):
             self.strange = type(outputs).__name__

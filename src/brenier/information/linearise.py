@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Values = dict[str, Tensor]
+APART = ContextVar("apart", default=False)  # whether a forward pass is one of ours, for hooks on the model
 COLUMN_FLOATS = 2**25
 
 
@@ -76,9 +78,11 @@ class Linearised:
             if on_gpu:
                 torch.cuda.set_rng_state(self.rng[1], device)
             torch.backends.mha.set_fastpath_enabled(False)
+            token = APART.set(True)
             try:
                 yield
             finally:
+                APART.reset(token)
                 torch.backends.mha.set_fastpath_enabled(fast)
 
     @cached_property

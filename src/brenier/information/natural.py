@@ -164,11 +164,7 @@ class NaturalGradient(Optimizer):
                 loss = closure()
         active = self._active()
         calls = self._calls()
-        self._catcher.paused = True
-        try:
-            self._step(active, calls, scale)
-        finally:
-            self._catcher.paused = False
+        self._step(active, calls, scale)
         return loss
 
     def _active(self) -> dict[str, nn.Parameter]:
