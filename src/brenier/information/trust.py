@@ -1,0 +1,102 @@
+"""The quadratic model of the loss along given directions, and the damping that keeps it honest."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from brenier.information import parallel
+from brenier.information.likelihood import Likelihood, scale
+from brenier.information.linearise import Linearised, Values
+
+SHARE, LEAST = 4, 128  # the quadratic model takes a quarter of the samples, but not fewer than these
+RATE = 0.95  # factor of λ in a step
+REFUSED = 2.0  # factor of λ where a step is undone
+
+
+class Piece(NamedTuple):
+    """Some samples, and their targets."""
+
+    at: Linearised
+    targets: Tensor
+
+
+class Model:
+    """M(δ) = L + gᵀδ + ½ δᵀ(F + λ)δ on a part of the batch, F exact, by forward-mode products."""
+
+    def __init__(self, pieces: list[Piece], likelihood: Likelihood, reduction: str, divisible: bool) -> None:
+        self.pieces = [_part(piece) for piece in pieces] if divisible else pieces
+        self.likelihood = likelihood
+        self.c = scale(likelihood, [piece.targets for piece in self.pieces], reduction)
+
+    def loss(self, parameters: Values | None = None) -> float:
+        """The loss, here or elsewhere, the mean over processes."""
+        outputs = [piece.at.outputs if parameters is None else piece.at(parameters) for piece in self.pieces]
+        pairs = zip(outputs, self.pieces, strict=True)
+        total = torch.stack([self.likelihood.nll(o, piece.targets) for o, piece in pairs]).sum()
+        return float(parallel.mean(self.c * total.double()))
+
+    def typical(self, generator: torch.Generator) -> float:
+        """The mean eigenvalue of F, from one vector of random signs."""
+        signs = {
+            name: (2 * torch.randint(0, 2, value.shape, generator=generator) - 1).to(value)
+            for name, value in self.pieces[0].at.parameters.items()
+        }
+        p = sum(value.numel() for value in signs.values())
+        return float(self._curvature(self._images([signs]))[0, 0]) / p
+
+    def combined(
+        self, directions: list[Values], gradient: Values, damping: dict[str, float]
+    ) -> tuple[list[float], float, float]:
+        """The least of M over sums of directions: factors, and what L is to fall by: its linear part, its quadratic."""
+        images = self._images(directions)
+        curvature, k = self._curvature(images), range(len(directions))
+        added = [[sum(damping[n] * _dot(a[n], b[n]) for n in a) for b in directions] for a in directions]
+        slope = torch.tensor([sum(_dot(gradient[n], d[n]) for n in d) for d in directions]).double()
+        matrix = curvature + torch.tensor(added, dtype=torch.float64)
+        size = matrix.diagonal().clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+        factors = (
+            -(torch.linalg.pinv(matrix / torch.outer(size, size), rtol=1e-7, hermitian=True) @ (slope / size)) / size
+        )
+        own = [
+            torch.stack([self._slope(piece, image[j]) for piece, image in zip(self.pieces, images, strict=True)]).sum()
+            for j in k
+        ]
+        linear = parallel.mean(self.c * torch.stack(own).double().cpu()) @ factors
+        return factors.tolist(), float(linear), float(factors @ curvature @ factors)
+
+    def _images(self, directions: list[Values]) -> list[list[Tensor]]:
+        return [[piece.at.jvp(direction) for direction in directions] for piece in self.pieces]
+
+    def _curvature(self, images: list[list[Tensor]]) -> Tensor:
+        total = torch.zeros(len(images[0]), len(images[0]), dtype=torch.float64)
+        for piece, found in zip(self.pieces, images, strict=True):
+            rows = torch.stack([image.flatten() for image in found]).double()
+            times = [self.likelihood.times(piece.at.outputs, image).flatten() for image in found]
+            total += (rows @ torch.stack(times).double().T).cpu()
+        return parallel.mean(self.c * total)
+
+    def _slope(self, piece: Piece, image: Tensor) -> Tensor:
+        return ((self.likelihood.mean(piece.at.outputs) - piece.targets) * image).sum()
+
+
+def _part(piece: Piece) -> Piece:
+    m = len(piece.targets)
+    k = min(m, max(LEAST, m // SHARE))
+    return piece if k == m else Piece(piece.at.part(slice(0, k)), piece.targets[:k])
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float(a.flatten().dot(b.flatten()))
+
+
+def adapted(damping: float, least: float, change: float, predicted: float) -> float:
+    """λ by Levenberg and Marquardt's rule from the ratio of the change to the predicted one."""
+    if predicted >= 0:
+        return damping
+    ratio = change / predicted
+    if ratio > 0.75:
+        return max(damping * RATE, least)
+    return damping / RATE if ratio < 0.25 else damping
