@@ -48,7 +48,7 @@ def search(
             torch.where(ahead, high, step),
         )
         width = torch.where(high.isinf(), 9 * low, high - low)
-        secant = torch.where(secant.isfinite(), secant, low + width / 2)
+        secant = torch.where(secant.isfinite() & (falls | (slope_y > 0)), secant, low + width / 2)
         step = torch.where(open_, secant.clamp(low + width / 10, high - width / 10), step)
     return best, size
 

@@ -1,0 +1,55 @@
+"""Latent spaces that are curved: heads that a chart's encoder ends with and its decoder begins with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from brenier.riemannian.vectors import PoincareBall, Sphere
+
+LATENTS = ("euclidean", "sphere", "hyperbolic")
+
+
+class ToSphere(nn.Module):
+    """z -> z / |z|: codes on the unit sphere, in the coordinates of the space around it."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The nearest points of the sphere; where z is 0, the first unit vector."""
+        north = torch.zeros_like(z)
+        north[..., 0] = 1
+        zero = (z == 0).all(-1, keepdim=True)
+        return Sphere().projx(torch.where(zero, north, z))
+
+
+class ToBall(nn.Module):
+    """v -> exp_0(v): velocities at the origin to points of the Poincaré ball of curvature −1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ball = PoincareBall()
+
+    def forward(self, v: Tensor) -> Tensor:
+        """tanh(|v|) v/|v|, kept off the border."""
+        return self.ball.expmap0(v)
+
+
+def latent_heads(latent: str) -> tuple[nn.Module, nn.Module]:
+    """What ends the encoder and what begins the decoder, so that codes z (m, d) stand for points of a latent space.
+
+    "sphere": codes are unit vectors, and the decoder moves whatever it gets (a transport's chords) to the sphere first.
+    "hyperbolic": codes are velocities at the origin of the Poincaré ball, a flat space for the transport; the decoder
+    reads the points they lead to. "euclidean" changes nothing.
+
+    Raises:
+        ValueError: another name.
+
+    Example:
+        >>> encode, decode = latent_heads("sphere")
+        >>> encode(torch.tensor([[3.0, 4.0]])), decode(torch.tensor([[0.0, 0.5]]))
+        (tensor([[0.6000, 0.8000]]), tensor([[0., 1.]]))
+    """
+    if latent not in LATENTS:
+        raise ValueError(f"latent must be one of {', '.join(LATENTS)}, got {latent!r}")
+    if latent == "sphere":
+        return ToSphere(), ToSphere()
+    return nn.Identity(), ToBall() if latent == "hyperbolic" else nn.Identity()
