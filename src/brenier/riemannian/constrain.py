@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import geoopt
@@ -69,6 +70,33 @@ def constrain(module: nn.Module, name: str, manifold: str | geoopt.Manifold) -> 
         raise ValueError(f"{name} of shape {tuple(weight.shape)} can't lie on {space.name}: {reason}")
     parametrize.register_parametrization(module, name, tied)
     return module
+
+
+def constrain_layers(network: nn.Module, constraints: str | Mapping[str, str]) -> list[nn.Module]:
+    """Constrain weights by the names of their layers, {"encoder.body.0": "stiefel"}, and give the layers back.
+
+    A manifold's name alone stands for the last linear layer of the network's `encoder`, or of the network.
+
+    Raises:
+        ValueError: the network has no such layer, or a constraint doesn't fit its weight.
+    """
+    if isinstance(constraints, str):
+        linear = [m for m in getattr(network, "encoder", network).modules() if isinstance(m, nn.Linear)]
+        if not linear:
+            raise ValueError(f"{type(network).__name__} has no linear layer to constrain to {constraints!r}")
+        return [constrain(linear[-1], "weight", constraints)]
+    layers = dict(network.named_modules())
+    for name in constraints:
+        if name not in layers:
+            linear = [key for key, m in layers.items() if isinstance(getattr(m, "weight", None), nn.Parameter)]
+            raise ValueError(f"constraints must name a layer, one of {', '.join(linear)}, got {name!r}")
+    return [constrain(layers[name], "weight", manifold) for name, manifold in constraints.items()]
+
+
+def release(layers: list[nn.Module]) -> None:
+    """Make constrained weights ordinary parameters again, where they are."""
+    for layer in layers:
+        parametrize.remove_parametrizations(layer, "weight")
 
 
 def constraint_error(module: nn.Module) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from brenier.riemannian.vectors import PoincareBall, Sphere
-
 LATENTS = ("euclidean", "sphere", "hyperbolic")
 
 
@@ -18,19 +16,20 @@ class ToSphere(nn.Module):
         north = torch.zeros_like(z)
         north[..., 0] = 1
         zero = (z == 0).all(-1, keepdim=True)
-        return Sphere().projx(torch.where(zero, north, z))
+        z = torch.where(zero, north, z)
+        return z / z.norm(dim=-1, keepdim=True)
 
 
 class ToBall(nn.Module):
-    """v -> exp_0(v): velocities at the origin to points of the Poincaré ball of curvature −1."""
+    """v -> exp_0(v) = tanh|v| v/|v|: velocities at the origin to points of the Poincaré ball of curvature −1.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.ball = PoincareBall()
+    Smooth at 0 too, and made of torch's own functions, so that a decoder's geometry has its derivatives.
+    """
 
     def forward(self, v: Tensor) -> Tensor:
-        """tanh(|v|) v/|v|, kept off the border."""
-        return self.ball.expmap0(v)
+        """The ends of the geodesics."""
+        size = (v.square().sum(-1, keepdim=True) + torch.finfo(v.dtype).eps ** 2).sqrt()
+        return size.tanh() / size * v
 
 
 def latent_heads(latent: str) -> tuple[nn.Module, nn.Module]:
