@@ -27,6 +27,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         latent_dim: dimension of the codes; None takes it from the intrinsic dimension of the data (TwoNN).
         chart: None builds a network for the data; "identity" takes the samples themselves as codes; a pair (encoder,
             decoder) of `nn.Module`s is trained as it is.
+        latent: the shape of the latent space of the library's own networks: "euclidean", "sphere" or "hyperbolic".
         extension: "local" or "barycentric", see `transport.extend`.
         tol: the relative error of the cells' masses to reach, relrms.
         epochs: of the autoencoder; None sets them by the size of the data.
@@ -54,6 +55,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         self,
         latent_dim: int | None = None,
         chart: str | tuple[nn.Module, nn.Module] | None = None,
+        latent: str = "euclidean",
         extension: str = "local",
         tol: float = 0.2,
         epochs: int | None = None,
@@ -65,6 +67,7 @@ class AEOT(TransformerMixin, BaseEstimator):
     ) -> None:
         self.latent_dim = latent_dim
         self.chart = chart
+        self.latent = latent
         self.extension = extension
         self.tol = tol
         self.epochs = epochs
@@ -331,6 +334,8 @@ class AEOT(TransformerMixin, BaseEstimator):
         """Before any work: a wrong number must not cost an hour of training."""
         if self.extension not in transport.KINDS:
             raise ValueError(f"extension must be one of {', '.join(transport.KINDS)}, got {self.extension!r}")
+        if self.latent != "euclidean" and self.chart is not None:
+            raise ValueError(f"latent {self.latent!r} needs the library's own networks, got chart {self.chart!r}")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation must be a share from 0 up to 1, got {self.validation}")
         for name in ("latent_dim", "epochs", "max_samples", "tol"):
@@ -364,7 +369,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         if dim >= n:
             raise ValueError(f"latent_dim must be less than the number of samples, got {dim} for {n} samples")
         kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
-        return manifold.build({**kind, "latent_dim": dim}, generator=self._generator(3))
+        return manifold.build({**kind, "latent_dim": dim, "latent": self.latent}, generator=self._generator(3))
 
     def _train(self, values: np.ndarray, place: torch.device) -> Solution | None:
         if next(self.chart_.parameters(), None) is None:
