@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import remove_parametrizations
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -38,6 +39,7 @@ def fit(
     progress: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     to_network: Convert = as_network,
+    constraints: str | Mapping[str, str] | None = None,
 ) -> Solution:
     """Train a chart in place to rebuild x (m, ...): min Σ |g(f(x)) − x|², mean over entries.
 
@@ -57,6 +59,8 @@ def fit(
         progress: a bar with loss and time left.
         on_epoch: called with each entry of the history.
         to_network: converts a batch; by default uint8 0..255 becomes float 0..1.
+        constraints: manifolds that weights stay on, by layer, {"encoder.body.0": "stiefel"}, or one for the encoder's
+            last linear layer; see `riemannian.constrain`.
 
     Returns:
         Solution with history, one dict per epoch: epoch, loss, validation, lr, seconds.
@@ -84,6 +88,7 @@ def fit(
     train, held_out = _split(len(x), validation, order)
     _check(chart, batches, len(train))
     _standardise_data(chart, batches, train)
+    constrained = _constrain(chart, constraints)
     epochs, batch_size, patience = _budget(len(train), epochs, batch_size, patience)
     steps = math.ceil(len(train) / batch_size)
     optimiser = torch.optim.AdamW(chart.parameters(), lr=lr, fused=True)
@@ -112,6 +117,8 @@ def fit(
                 status = Status.STOPPED_EARLY
                 break
     chart.load_state_dict(best_weights)
+    for layer in constrained:
+        remove_parametrizations(layer, "weight")
     _normalise_codes(chart, batches, train)
     chart.eval()
     return Solution(status, time.perf_counter() - start, history)
@@ -137,6 +144,15 @@ def _budget(n: int, epochs: int | None, batch_size: int | None, patience: int | 
     batch_size = batch_size or min(max(2 ** round(math.log2(n / 16)), 32), 256)
     epochs = epochs or min(math.ceil(STEPS / math.ceil(n / batch_size)), 100)
     return epochs, batch_size, patience or max(10, epochs // 4)
+
+
+def _constrain(chart: Chart, constraints: str | Mapping[str, str] | None) -> list[nn.Module]:
+    """The layers whose weights are on a manifold from now on."""
+    if constraints is None:
+        return []
+    from brenier.riemannian import constrain_layers  # here, since geoopt takes half a second to import
+
+    return constrain_layers(chart, constraints)
 
 
 def _one_cycle(steps: int) -> Callable[[int], float]:
