@@ -4,7 +4,7 @@ from geoopt import ManifoldParameter
 from geoopt.optim import RiemannianAdam as RAdam
 from geoopt.optim import RiemannianSGD as RSGD
 
-from brenier.riemannian.constrain import constrain, constraint_error
+from brenier.riemannian.constrain import constrain, constrain_layers, constraint_error
 from brenier.riemannian.latent import latent_heads
 from brenier.riemannian.matrices import SPD, Euclidean, Grassmann, Product, Stiefel
 from brenier.riemannian.means import frechet_mean, geodesic_kmeans, principal_geodesics
@@ -26,6 +26,7 @@ __all__ = [
     "Sphere",
     "Stiefel",
     "constrain",
+    "constrain_layers",
     "constraint_error",
     "frechet_mean",
     "geodesic_kmeans",

@@ -93,12 +93,6 @@ def constrain_layers(network: nn.Module, constraints: str | Mapping[str, str]) -
     return [constrain(layers[name], "weight", manifold) for name, manifold in constraints.items()]
 
 
-def release(layers: list[nn.Module]) -> None:
-    """Make constrained weights ordinary parameters again, where they are."""
-    for layer in layers:
-        parametrize.remove_parametrizations(layer, "weight")
-
-
 def constraint_error(module: nn.Module) -> float:
     """The largest distance of the weights of a module from their manifolds, 0 where nothing is constrained.
 
