@@ -133,10 +133,10 @@ class OnManifold(nn.Module):
         return self.manifold.error(self.points(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight, on the manifold; its parameter is moved there too."""
+        """The weight, on the manifold; a parameter that has left it is moved there too."""
         with torch.no_grad():
-            found = self.manifold.projx(self.points(weight))
-            weight.copy_(self.weights(found))
+            if not bool((self.error(weight) <= 4 * torch.finfo(weight.dtype).eps).all()):
+                weight.copy_(self.weights(self.manifold.projx(self.points(weight))))
         return self.weights(_Tangent.apply(self.points(weight), self.manifold))
 
     def right_inverse(self, weight: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ def search(
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
     """Steps along d that meet Wolfe's conditions: (x, cost, gradient) after them, and their sizes, 0 where none was.
 
-    Bracketing by the secant of the slopes, kept a tenth away from the bracket's ends. Near a minimum, where costs
+    Slopes are those of the curve retr(x, step d), by a difference quotient. Bracketing by their secant, kept a tenth
+    away from the bracket's ends. Near a minimum, where costs
     differ by rounding only, the decrease is judged by the slopes (Hager and Zhang 2005).
     """
     x, f, g = here
@@ -26,11 +27,13 @@ def search(
     slope = problem.inner(x, g, d)
     low, low_slope, high = torch.zeros_like(step), slope, torch.full_like(step, torch.inf)
     best, size, open_ = here, torch.zeros_like(step), live
+    nudge = torch.finfo(f.dtype).eps ** 0.5
     rounding = 10 * torch.finfo(f.dtype).eps * f.abs()
     for _ in range(TRIALS):
-        y = manifold.retr(x, torch.where(open_, step, size) * d)
+        at = torch.where(open_, step, size)
+        y = manifold.retr(x, at * d)
         fy, gy = problem.slope(y)
-        slope_y = problem.inner(y, gy, manifold.transp(x, y, d))
+        slope_y = problem.inner(y, gy, manifold.retr(x, (1 + nudge) * at * d) - y) / (nudge * at)
         level = (fy <= f + rounding) & (slope_y <= (2 * DECREASE - 1) * slope)
         falls = (fy <= f + DECREASE * step * slope) | level
         flat = (slope_y >= curvature * slope) & ((slope_y <= -curvature * slope) | (curvature > 0.5))
@@ -49,7 +52,7 @@ def search(
         )
         width = torch.where(high.isinf(), 9 * low, high - low)
         secant = torch.where(secant.isfinite() & (falls | (slope_y > 0)), secant, low + width / 2)
-        step = torch.where(open_, secant.clamp(low + width / 10, high - width / 10), step)
+        step = torch.where(open_, secant.clamp(low + width / 10, torch.minimum(low + width, high - width / 10)), step)
     return best, size
 
 

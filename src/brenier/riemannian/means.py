@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,9 +68,8 @@ def frechet_mean(
     Example:
         >>> from brenier.riemannian import SPD
         >>> x = torch.stack([torch.eye(2), 16 * torch.eye(2)])
-        >>> frechet_mean(SPD(), x).point
-        tensor([[4.0000, 0.0000],
-                [0.0000, 4.0000]])
+        >>> frechet_mean(SPD(), x).point.diagonal()
+        tensor([4.0000, 4.0000])
     """
     began = time.perf_counter()
     x, back = as_points(manifold, "x", x)
@@ -144,7 +144,7 @@ def _descend(
 def geodesic_kmeans(manifold: geoopt.Manifold, x: Any, k: int, seed: int = 0, max_steps: int = 100) -> Clusters:
     """k clusters of points (m, *point): Lloyd's algorithm with geodesic distances and Fréchet means.
 
-    Starts from k-means++ (Arthur and Vassilvitskii 2007); an empty cluster takes the point that is worst served.
+    Starts from greedy k-means++ (Arthur and Vassilvitskii 2007); an empty cluster takes the point that is worst served.
     Converged when no point changes its cluster.
 
     Raises:
@@ -191,14 +191,17 @@ def _squares(manifold: geoopt.Manifold, x: Tensor, centres: Tensor) -> Tensor:
 
 
 def _spread(manifold: geoopt.Manifold, x: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """k points, each drawn by its squared distance to those before."""
+    """k points: of a few drawn by their squared distance to those before, the one that serves all best."""
     chosen = [int(torch.randint(len(x), (), generator=generator))]
-    least = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+    least = _squares(manifold, x, x[chosen])[:, 0]
     for _ in range(k - 1):
-        least = torch.minimum(least, _squares(manifold, x, x[chosen[-1:]])[:, 0])
         odds = least.cpu().double()
         odds = odds if bool(odds.sum() > 0) else torch.ones_like(odds)
-        chosen.append(int(torch.multinomial(odds, 1, generator=generator)))
+        drawn = torch.multinomial(odds, 2 + int(math.log(k)), replacement=True, generator=generator).to(x.device)
+        served = torch.minimum(least[:, None], _squares(manifold, x, x[drawn]))
+        best = served.sum(0).argmin()
+        chosen.append(int(drawn[best]))
+        least = served[:, best]
     return x[chosen]
 
 
