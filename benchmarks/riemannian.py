@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from machine import about, timed
@@ -72,7 +73,7 @@ def karcher(inverse_roots: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 def tasks(b: int, n: int, p: int) -> list[Task]:
     """Problems of n × p, b of each."""
     draw = torch.Generator().manual_seed(0)
-    normal = lambda *size: torch.randn(*size, dtype=F64, generator=draw)
+    normal = partial(torch.randn, dtype=F64, generator=draw)
     scale = torch.linspace(1, 4, n, dtype=F64)
     a = normal(b, n, 2 * n) * scale[:, None]
     a = a @ a.mT / (2 * n)
@@ -139,6 +140,11 @@ def adam(task: Task, steps: int) -> tuple[float, torch.Tensor]:
     return best.wall / len(task.start), best.answer
 
 
+def gap(costs: torch.Tensor, best: torch.Tensor) -> str:
+    """The largest relative excess of the first costs over the best."""
+    return f"{float(((costs[: len(best)] - best) / best.abs()).amax()):.1e}"
+
+
 def problems(b: int, n: int, p: int, peer_rows: int, adam_steps: int, methods: tuple[str, ...]) -> None:
     """The table of problems of one size."""
     print(f"\n{b} problems of each kind side by side; milliseconds a problem, one thread:\n")
@@ -147,22 +153,22 @@ def problems(b: int, n: int, p: int, peer_rows: int, adam_steps: int, methods: t
     for task in tasks(b, n, p):
         rows = min(peer_rows, b)
         peers = {m: theirs(task, m, rows) for m in ("cg", "trust") if rows and not (n > 500 and m == "trust")}
-        ours = {m: riemannian.minimize(lambda x: task.cost(task.data, x), task.manifold, task.start, m, TOL, STEPS) for m in methods}
+        cost = partial(task.cost, task.data)
+        ours = {m: riemannian.minimize(cost, task.manifold, task.start, m, TOL, STEPS) for m in methods}
         moved = adam(task, adam_steps) if adam_steps else None
         costs = [s.cost[:rows] for s in ours.values()] + [c for _, c, _ in peers.values()]
         costs += [moved[1][:rows]] if moved else []
         best = torch.stack(costs).amin(0) if rows else next(iter(ours.values())).cost
-        gap = lambda c: f"{float(((c[: max(rows, 1)] - best) / best.abs()).amax()):.1e}"
         quickest = min((seconds for seconds, _, _ in peers.values()), default=float("nan"))
         for m, s in ours.items():
             each = s.seconds / b
             done = f"{int((s.gradient_norm <= TOL).sum())} of {b}"
-            shown = f"{len(s.history) - 1} | {done} | {1e3 * each:.2f} | {gap(s.cost)} | {quickest / each:.0f}"
+            shown = f"{len(s.history) - 1} | {done} | {1e3 * each:.2f} | {gap(s.cost, best)} | {quickest / each:.0f}"
             print(f"| {task.name} | brenier {m} | {shown} |", flush=True)
         for m, (seconds, c, done) in peers.items():
-            print(f"| | pymanopt {m} | | {done} of {rows} | {1e3 * seconds:.1f} | {gap(c)} | |", flush=True)
+            print(f"| | pymanopt {m} | | {done} of {rows} | {1e3 * seconds:.1f} | {gap(c, best)} | |", flush=True)
         if moved:
-            print(f"| | geoopt Adam | {adam_steps} | | {1e3 * moved[0]:.2f} | {gap(moved[1])} | |", flush=True)
+            print(f"| | geoopt Adam | {adam_steps} | | {1e3 * moved[0]:.2f} | {gap(moved[1], best)} | |", flush=True)
 
 
 def retractions() -> None:
@@ -188,7 +194,7 @@ def retractions() -> None:
 
 
 def recurrence(steps: int) -> None:
-    """The adding problem by an orthogonal recurrence, float32: the constraint after many steps of Adam, and the loss."""
+    """The adding problem by an orthogonal recurrence, float32: constraint and loss after many steps of Adam."""
     print(f"\nThe adding problem, 30 steps long, by a recurrent network of 64 units; {steps} steps of Adam, float32:\n")
     print("| recurrent weights | loss over the last hundred steps | constraint error | ms a step |")
     print("|---|---|---|---|", flush=True)

@@ -102,18 +102,26 @@ def test_a_cost_of_another_dtype_is_refused_by_torch_with_both_names():
 def test_every_end_has_its_status(method):
     a = torch.diag(torch.tensor([1.0, 2.0, 10.0], dtype=F64))
     start = Sphere().projx(torch.tensor([1.0, 1.0, 0.1], dtype=F64))
-    cost = lambda x: -(x @ a @ x)
+
+    def cost(x):
+        return -(x @ a @ x)
+
     assert minimize(cost, Sphere(), start, method).status is Status.STATIONARY
     assert minimize(cost, Sphere(), start, method, max_steps=1).status is Status.OUT_OF_STEPS
     assert minimize(cost, Sphere(), start, method, tol=1e-30).status in (Status.OUT_OF_PRECISION, Status.STATIONARY)
     if method == "trust":
         return
-    noise = lambda x: -(x @ a @ x) + 1e-3 * torch.sin(1e7 * x.detach().sum())
+
+    def noise(x):
+        return -(x @ a @ x) + 1e-3 * torch.sin(1e7 * x.detach().sum())
+
     assert minimize(noise, Sphere(), start, method, max_steps=200).status is Status.OUT_OF_PRECISION
 
 
 def test_a_wall_of_nan_is_stepped_back_from():
-    cost = lambda x: torch.where(x[0] < 0.5, -x[0], torch.nan)
+    def cost(x):
+        return torch.where(x[0] < 0.5, -x[0], torch.nan)
+
     for method in ("cg", "lbfgs", "trust"):
         found = minimize(cost, Sphere(), NORTH, method, max_steps=100)
         assert found.point[0] < 0.5
@@ -151,7 +159,13 @@ def test_stiefel_points_too_far_apart_have_no_logarithm():
 @pytest.mark.parametrize(
     ("module", "name", "manifold", "error", "parts"),
     [
-        (nn.Linear(3, 2), "weight", "orthogonal", ValueError, ["stiefel, grassmann, sphere, spd, ball", "'orthogonal'"]),
+        (
+            nn.Linear(3, 2),
+            "weight",
+            "orthogonal",
+            ValueError,
+            ["stiefel, grassmann, sphere, spd, ball", "'orthogonal'"],
+        ),
         (nn.Linear(3, 2), "weight", 3, TypeError, ["name", "int"]),
         (nn.Linear(3, 2), "weigth", "stiefel", ValueError, ["Linear", "'weigth'"]),
         (nn.Linear(3, 2, bias=False), "bias", "sphere", ValueError, ["Linear", "'bias'"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import geoopt
 import numpy as np
 import pytest
@@ -81,9 +83,12 @@ def test_manifolds_of_geoopt_are_taken(method, matrices, generator):
 def test_trust_regions_converge_superlinearly(matrices, generator):
     start = Stiefel().projx(torch.randn(12, 3, dtype=F64, generator=generator))
     weights = torch.tensor([3.0, 2.0, 1.0], dtype=F64)
-    cost = lambda x: -((matrices[0] @ x) * x * weights).sum()
+
+    def cost(x):
+        return -((matrices[0] @ x) * x * weights).sum()
+
     norms = [step["gradient_norm"] for step in minimize(cost, Stiefel(), start, "trust", tol=1e-11).history]
-    late = [(a, b) for a, b in zip(norms, norms[1:], strict=False) if a < 1e-1 and b > 1e-13]
+    late = [(a, b) for a, b in itertools.pairwise(norms) if a < 1e-1 and b > 1e-13]
     assert len(late) >= 2
     assert all(b < 10 * a**1.5 for a, b in late)
 
@@ -91,7 +96,10 @@ def test_trust_regions_converge_superlinearly(matrices, generator):
 @pytest.mark.parametrize("method", METHODS)
 def test_problems_side_by_side_have_the_answers_that_they_have_alone(method, matrices, generator):
     start = Sphere().projx(torch.randn(6, 12, dtype=F64, generator=generator))
-    cost = lambda a: lambda x: -(torch.einsum("...ij,...j->...i", a, x) * x).sum(-1)
+
+    def cost(a):
+        return lambda x: -(torch.einsum("...ij,...j->...i", a, x) * x).sum(-1)
+
     together = minimize(cost(matrices), Sphere(), start, method)
     for a, x, point in zip(matrices, start, together.point, strict=True):
         alone = minimize(cost(a), Sphere(), x, method)
@@ -109,7 +117,10 @@ def test_arrays_in_arrays_out_and_float32_stays():
 def test_variance_reduction_converges_where_plain_steps_stall(generator):
     x = torch.randn(64, 5, dtype=F64, generator=generator) * torch.tensor([2.0, 1.0, 1.0, 0.5, 0.5], dtype=F64)
     start = Sphere().projx(torch.ones(5, dtype=F64))
-    cost = lambda p, rows: -(x[rows] @ p).square().mean()
+
+    def cost(p, rows):
+        return -(x[rows] @ p).square().mean()
+
     found = svrg(cost, Sphere(), start, n=64, lr=0.05, batch_size=8, tol=1e-8)
     assert found.status is Status.STATIONARY
     assert -found.cost == pytest.approx(float(torch.linalg.eigvalsh(x.mT @ x / 64)[-1]), abs=1e-12)

@@ -14,8 +14,8 @@ from brenier.riemannian.svrg import svrg
 from brenier.riemannian.vectors import PoincareBall, Sphere
 
 __all__ = [
-    "SPD",
     "RSGD",
+    "SPD",
     "Euclidean",
     "Grassmann",
     "ManifoldParameter",

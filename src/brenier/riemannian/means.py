@@ -121,7 +121,9 @@ def _descend(
     for count in range(max_steps + 1):
         residual = manifold.inner(p, v, v).reshape(lead).clamp_min(0).sqrt()
         live = (residual > max(tol, 50 * eps) * variance.sqrt()) & (residual > 50 * eps) & (step > 1e-6)
-        history.append({"variance": float(variance.mean()), "residual": float(residual.amax()), "live": int(live.sum())})
+        history.append(
+            {"variance": float(variance.mean()), "residual": float(residual.amax()), "live": int(live.sum())}
+        )
         if not bool(live.any()) or count == max_steps:
             break
         move = torch.where(live, step, 0.0).reshape(*lead, *ones) * v
@@ -251,7 +253,7 @@ def _products(manifold: geoopt.Manifold, p: Tensor, some: Tensor, others: Tensor
 
 
 def _frame(manifold: geoopt.Manifold, p: Tensor, logs: Tensor) -> Tensor:
-    """Orthonormal tangent vectors (r, *point) at p that span all, or the logs where these are fewer than coordinates."""
+    """Orthonormal tangent vectors (r, *point) at p that span all of them, or the logs, whichever are fewer."""
     span = logs
     if len(logs) > p.numel():
         span = torch.eye(p.numel(), dtype=p.dtype, device=p.device).reshape(-1, *p.shape)
