@@ -35,7 +35,7 @@ def search(
         fy, gy = problem.slope(y)
         slope_y = problem.inner(y, gy, manifold.retr(x, (1 + nudge) * at * d) - y) / (nudge * at)
         level = (fy <= f + rounding) & (slope_y <= (2 * DECREASE - 1) * slope)
-        falls = (fy <= f + DECREASE * step * slope) | level
+        falls = ((fy <= f + DECREASE * step * slope) & slope_y.isfinite()) | level
         flat = (slope_y >= curvature * slope) & ((slope_y <= -curvature * slope) | (curvature > 0.5))
         good = open_ & falls
         best = tuple(torch.where(good, new, old) for new, old in zip((y, fy, gy), best, strict=True))  # type: ignore[assignment]

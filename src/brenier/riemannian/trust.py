@@ -51,7 +51,7 @@ class TrustRegion:
             ratio = torch.where(ratio.isfinite(), ratio, -torch.inf)
             radius = torch.where(live & (ratio < 0.25), radius / 4, radius)
             radius = torch.where(live & (ratio > 0.75) & at_border, (2 * radius).clamp_max(self.widest), radius)
-            good = live & (ratio > 0.1) & gy.isfinite().all().expand_as(live)
+            good = live & (ratio > 0.1) & problem.inner(y, gy, gy).isfinite()
             x, f, g = (torch.where(good, new, old) for new, old in zip((y, fy, gy), (x, f, g), strict=True))
         if bool((norm <= self.tol).all()):
             return (x, f, g), Status.STATIONARY
