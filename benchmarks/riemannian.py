@@ -254,8 +254,8 @@ def main() -> None:
     if options.part in ("all", "retractions"):
         retractions()
     if options.part in ("all", "problems"):
-        methods = ("cg", "lbfgs", "trust")
-        problems(options.problems, 50, 5, options.peer_problems, options.adam_steps, methods)
+        problems(options.problems, 50, 5, options.peer_problems, options.adam_steps, ("cg", "lbfgs"))
+        problems(options.problems // 10, 20, 3, options.peer_problems, 0, ("cg", "lbfgs", "trust"))
     if options.part in ("all", "large"):
         problems(8, 1000, 50, min(options.peer_problems, 2), 0, ("cg", "lbfgs"))
     if options.part in ("all", "recurrence"):

@@ -47,10 +47,8 @@ def test_codes_stand_for_points_of_the_latent_space(model):
 
 def test_a_decoder_of_a_curved_latent_space_has_a_metric(model):
     metric = geometry.pullback(model.chart_.decoder)
-    if model.latent == "hyperbolic":
-        assert geometry.distance(metric, model.codes_[:1], model.codes_[1:2]) > 0
-    else:
-        assert torch.linalg.matrix_rank(metric(model.codes_[0]), rtol=1e-4) == 1
+    rank = torch.linalg.matrix_rank(metric(model.codes_[0]), rtol=1e-5)
+    assert rank == (1 if model.latent == "sphere" else 2)
 
 
 def test_the_ball_head_is_the_exponential_of_geoopt_and_smooth_at_the_origin():

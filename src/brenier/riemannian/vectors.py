@@ -48,6 +48,11 @@ class Checked(geoopt.Manifold):
         """The vector v, carried from x to retr(x, u)."""
         return self.transp(x, self.retr(x, u), v)
 
+    def retr_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """y = retr(x, u), and the vector v carried there."""
+        y = self.retr(x, u)
+        return y, self.transp(x, y, v)
+
     def transp_follow_expmap(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """The vector v, carried from x to expmap(x, u)."""
         return self.transp(x, self.expmap(x, u), v)
