@@ -42,13 +42,15 @@ def test_codes_stand_for_points_of_the_latent_space(model):
         torch.testing.assert_close(norms, torch.ones_like(norms))
         torch.testing.assert_close(decoder.code(model.codes_), inside, atol=1e-5, rtol=0)
     else:
-        assert norms.max() < 1
+        assert norms.max() < 0.996
 
 
 def test_a_decoder_of_a_curved_latent_space_has_a_metric(model):
     metric = geometry.pullback(model.chart_.decoder)
-    rank = torch.linalg.matrix_rank(metric(model.codes_[0]), rtol=1e-5)
-    assert rank == (1 if model.latent == "sphere" else 2)
+    values = torch.linalg.eigvalsh(metric(model.codes_[0]))
+    assert values[1] > 0
+    if model.latent == "sphere":
+        assert values[0].abs() < 1e-5 * values[1]
 
 
 def test_the_ball_head_is_the_exponential_of_geoopt_and_smooth_at_the_origin():

@@ -109,13 +109,11 @@ def test_every_end_has_its_status(method):
     assert minimize(cost, Sphere(), start, method).status is Status.STATIONARY
     assert minimize(cost, Sphere(), start, method, max_steps=1).status is Status.OUT_OF_STEPS
     assert minimize(cost, Sphere(), start, method, tol=1e-30).status in (Status.OUT_OF_PRECISION, Status.STATIONARY)
-    if method == "trust":
-        return
 
-    def noise(x):
-        return -(x @ a @ x) + 1e-3 * torch.sin(1e7 * x.detach().sum())
+    def lies(x):
+        return x[0] - 2 * x[0].detach()
 
-    assert minimize(noise, Sphere(), start, method, max_steps=200).status is Status.OUT_OF_PRECISION
+    assert minimize(lies, Sphere(), start, method).status is Status.OUT_OF_PRECISION
 
 
 def test_a_wall_of_nan_is_stepped_back_from():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+REACH = 3.0  # hyperbolic codes are shorter: exp_0 of longer ones is the border, to the digits of float32
 LATENTS = ("euclidean", "sphere", "hyperbolic")
 
 
@@ -21,14 +22,18 @@ class ToSphere(nn.Module):
 
 
 class ToBall(nn.Module):
-    """v -> exp_0(v) = tanh|v| v/|v|: velocities at the origin to points of the Poincaré ball of curvature −1.
+    """v -> r tanh(|v|/r) v/|v|: with r = 1 it is exp_0, velocities at the origin to points of the Poincaré ball.
 
     Smooth at 0 too, and made of torch's own functions, so that a decoder's geometry has its derivatives.
     """
 
+    def __init__(self, radius: float = 1.0) -> None:
+        super().__init__()
+        self.radius = radius
+
     def forward(self, v: Tensor) -> Tensor:
-        """The ends of the geodesics."""
-        size = (v.square().sum(-1, keepdim=True) + torch.finfo(v.dtype).eps ** 2).sqrt()
+        """Vectors shorter than the radius."""
+        size = (v.square().sum(-1, keepdim=True) + torch.finfo(v.dtype).eps ** 2).sqrt() / self.radius
         return size.tanh() / size * v
 
 
@@ -36,8 +41,8 @@ def latent_heads(latent: str) -> tuple[nn.Module, nn.Module]:
     """What ends the encoder and what begins the decoder, so that codes z (m, d) stand for points of a latent space.
 
     "sphere": codes are unit vectors, and the decoder moves whatever it gets (a transport's chords) to the sphere first.
-    "hyperbolic": codes are velocities at the origin of the Poincaré ball, a flat space for the transport; the decoder
-    reads the points they lead to. "euclidean" changes nothing.
+    "hyperbolic": codes are velocities at the origin of the Poincaré ball, shorter than 3, a flat space for the
+    transport; the decoder reads the points they lead to, at distances up to 6 from the origin. "euclidean" changes nothing.
 
     Raises:
         ValueError: another name.
@@ -51,4 +56,6 @@ def latent_heads(latent: str) -> tuple[nn.Module, nn.Module]:
         raise ValueError(f"latent must be one of {', '.join(LATENTS)}, got {latent!r}")
     if latent == "sphere":
         return ToSphere(), ToSphere()
-    return nn.Identity(), ToBall() if latent == "hyperbolic" else nn.Identity()
+    if latent == "hyperbolic":
+        return ToBall(REACH), ToBall()
+    return nn.Identity(), nn.Identity()

@@ -17,7 +17,8 @@ from brenier.solution import Status
 class TrustRegion:
     """Steps that minimise the quadratic model of f(retr(x, u)) in |u| ≤ radius.
 
-    The model's system is solved to min(1/10, |g|) of its right side, so convergence is quadratic in the end.
+    The model's system is solved to min(1/10, |g|) of its right side, so convergence is quadratic in the end, down to
+    rounding.
 
     Source: Absil, Baker and Gallivan, Trust-region methods on Riemannian manifolds, Foundations of Computational
     Mathematics 2007; Steihaug 1983 (the truncated solve).
@@ -66,7 +67,7 @@ class TrustRegion:
         hu = torch.zeros_like(g)
         r, d = g, -g
         rr = inner(x, r, r)
-        goal = rr * torch.minimum(rr, torch.full_like(rr, 1e-2))
+        goal = rr * rr.clamp((1e3 * torch.finfo(rr.dtype).eps) ** 2, 1e-2)
         open_, at_border = live, torch.zeros_like(live)
         for _ in range(self.inner_steps):
             hd = hessian(d)
