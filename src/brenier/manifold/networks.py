@@ -199,7 +199,8 @@ def build(spec: dict[str, Any], generator: torch.Generator | int | None = None) 
         from brenier.riemannian import latent_heads  # here, since geoopt takes half a second to import
 
         ends, begins = latent_heads(latent)
-        encoder.body, decoder.body = nn.Sequential(encoder.body, ends), nn.Sequential(begins, decoder.body)
+        encoder.add_module("body", nn.Sequential(encoder.get_submodule("body"), ends))
+        decoder.add_module("body", nn.Sequential(begins, decoder.get_submodule("body")))
         spec["latent"] = latent
     return Chart(encoder, decoder, spec=spec)
 

@@ -88,8 +88,8 @@ def constrain_layers(network: nn.Module, constraints: str | Mapping[str, str]) -
     layers = dict(network.named_modules())
     for name in constraints:
         if name not in layers:
-            linear = [key for key, m in layers.items() if isinstance(getattr(m, "weight", None), nn.Parameter)]
-            raise ValueError(f"constraints must name a layer, one of {', '.join(linear)}, got {name!r}")
+            known = ", ".join(key for key, m in layers.items() if isinstance(getattr(m, "weight", None), nn.Parameter))
+            raise ValueError(f"constraints must name a layer, one of {known}, got {name!r}")
     return [constrain(layers[name], "weight", manifold) for name, manifold in constraints.items()]
 
 

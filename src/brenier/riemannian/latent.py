@@ -42,7 +42,8 @@ def latent_heads(latent: str) -> tuple[nn.Module, nn.Module]:
 
     "sphere": codes are unit vectors, and the decoder moves whatever it gets (a transport's chords) to the sphere first.
     "hyperbolic": codes are velocities at the origin of the Poincaré ball, shorter than 3, a flat space for the
-    transport; the decoder reads the points they lead to, at distances up to 6 from the origin. "euclidean" changes nothing.
+    transport; the decoder reads the points they lead to, at distances up to 6 from the origin. "euclidean" changes
+    nothing.
 
     Raises:
         ValueError: another name.
