@@ -21,7 +21,7 @@ RING = np.stack([np.cos(ANGLE), np.sin(ANGLE), np.cos(ANGLE) * np.sin(ANGLE)], 1
 
 @pytest.fixture(scope="module", params=["sphere", "hyperbolic"])
 def model(request):
-    return brenier.AEOT(latent_dim=2, latent=request.param, epochs=30, max_samples=200_000).fit(RING)
+    return brenier.AEOT(latent_dim=2, latent=request.param, epochs=20, max_samples=50_000).fit(RING)
 
 
 def test_a_model_with_a_curved_latent_space_samples_saves_and_loads(model, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import geoopt
 import numpy as np
 import pytest
 import torch
@@ -165,6 +166,7 @@ def test_stiefel_points_too_far_apart_have_no_logarithm():
             ["stiefel, grassmann, sphere, spd, ball", "'orthogonal'"],
         ),
         (nn.Linear(3, 2), "weight", 3, TypeError, ["name", "int"]),
+        (nn.Linear(3, 2), "weight", geoopt.Sphere(), TypeError, ["manifold of this package", "Sphere"]),
         (nn.Linear(3, 2), "weigth", "stiefel", ValueError, ["Linear", "'weigth'"]),
         (nn.Linear(3, 2, bias=False), "bias", "sphere", ValueError, ["Linear", "'bias'"]),
         (nn.Linear(3, 2), "bias", "stiefel", ValueError, ["bias", "(2,)", "Stiefel"]),

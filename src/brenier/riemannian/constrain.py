@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from brenier.riemannian.matrices import SPD, Grassmann, Stiefel
-from brenier.riemannian.vectors import PoincareBall, Sphere
+from brenier.riemannian.vectors import Checked, PoincareBall, Sphere
 
 MANIFOLDS = {"stiefel": Stiefel, "grassmann": Grassmann, "sphere": Sphere, "spd": SPD, "ball": PoincareBall}
 
@@ -21,12 +21,12 @@ def named(manifold: str | geoopt.Manifold) -> geoopt.Manifold:
     """The manifold of a name: stiefel, grassmann, sphere, spd, ball; a manifold passes.
 
     Raises:
-        ValueError: no such name. TypeError: neither a name nor a manifold.
+        ValueError: no such name. TypeError: neither a name nor a manifold of this package.
     """
-    if isinstance(manifold, geoopt.Manifold):
+    if isinstance(manifold, (Checked, PoincareBall)):
         return manifold
     if not isinstance(manifold, str):
-        raise TypeError(f"a constraint must be a manifold or its name, got {type(manifold).__name__}")
+        raise TypeError(f"a constraint must be a manifold of this package or its name, got {type(manifold).__name__}")
     if manifold not in MANIFOLDS:
         raise ValueError(f"a constraint must be one of {', '.join(MANIFOLDS)}, got {manifold!r}")
     return MANIFOLDS[manifold]()
