@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brenier import data, generate, geometry, information, manifold, measures, report, transport
+    from brenier import data, generate, geometry, information, manifold, measures, report, riemannian, transport
     from brenier.aeot import AEOT, load
     from brenier.solution import Estimate, Solution, Status
 
@@ -23,6 +23,7 @@ __all__ = [
     "manifold",
     "measures",
     "report",
+    "riemannian",
     "transport",
 ]
 

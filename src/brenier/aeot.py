@@ -28,6 +28,9 @@ class AEOT(TransformerMixin, BaseEstimator):
         chart: None builds a network for the data, for a table where `latent_dim` is given; "identity" takes the samples
             themselves as codes, as None does for a table without `latent_dim`; "network" always builds one; a pair
             (encoder, decoder) of `nn.Module`s is trained as it is.
+        latent: the shape of the latent space of the library's own networks: "euclidean", "sphere" or "hyperbolic".
+        optimizer: of the networks: "adamw" or "natural", see `manifold.fit`.
+        constraints: manifolds that weights of the networks stay on, by name, see `manifold.fit`.
         extension: "local" or "barycentric", see `transport.extend`.
         tol: the relative error of the cells' masses to reach, relrms.
         epochs: of the autoencoder; None sets them by the size of the data.
@@ -55,6 +58,9 @@ class AEOT(TransformerMixin, BaseEstimator):
         self,
         latent_dim: int | None = None,
         chart: str | tuple[nn.Module, nn.Module] | None = None,
+        latent: str = "euclidean",
+        optimizer: str = "adamw",
+        constraints: str | dict[str, str] | None = None,
         extension: str = "local",
         tol: float = 0.2,
         epochs: int | None = None,
@@ -66,6 +72,9 @@ class AEOT(TransformerMixin, BaseEstimator):
     ) -> None:
         self.latent_dim = latent_dim
         self.chart = chart
+        self.latent = latent
+        self.optimizer = optimizer
+        self.constraints = constraints
         self.extension = extension
         self.tol = tol
         self.epochs = epochs
@@ -354,6 +363,10 @@ class AEOT(TransformerMixin, BaseEstimator):
         """Before any work: a wrong number must not cost an hour of training."""
         if self.extension not in transport.KINDS:
             raise ValueError(f"extension must be one of {', '.join(transport.KINDS)}, got {self.extension!r}")
+        if self.latent != "euclidean" and self.chart not in (None, "network"):
+            raise ValueError(f"latent {self.latent!r} needs the library's own networks, got chart {self.chart!r}")
+        if self.optimizer not in manifold.OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(manifold.OPTIMIZERS)}, got {self.optimizer!r}")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation must be a share from 0 up to 1, got {self.validation}")
         for name in ("latent_dim", "epochs", "max_samples", "tol"):
@@ -375,7 +388,10 @@ class AEOT(TransformerMixin, BaseEstimator):
             return manifold.Chart(*self.chart)
         shape, n = self.layout_.network_shape, len(values)
         if self.chart == "identity" or (
-            self.chart is None and self.layout_.kind == "table" and self.latent_dim is None
+            self.chart is None
+            and self.layout_.kind == "table"
+            and self.latent_dim is None
+            and self.latent == "euclidean"
         ):
             if self.layout_.kind == "images":
                 raise ValueError(
@@ -394,7 +410,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         if dim >= n:
             raise ValueError(f"latent_dim must be less than the number of samples, got {dim} for {n} samples")
         kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
-        return manifold.build({**kind, "latent_dim": dim}, generator=self._generator(3))
+        return manifold.build({**kind, "latent_dim": dim, "latent": self.latent}, generator=self._generator(3))
 
     def _train(self, values: np.ndarray, place: torch.device) -> Solution | None:
         if next(self.chart_.parameters(), None) is None:
@@ -408,6 +424,8 @@ class AEOT(TransformerMixin, BaseEstimator):
             device=place,
             progress=self.progress,
             to_network=self.layout_.to_network,
+            optimizer=self.optimizer,
+            constraints=self.constraints,
         )
 
     def _network(self, x: Any) -> Tensor:

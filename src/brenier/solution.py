@@ -34,6 +34,9 @@ class Status(Enum):
     STOPPED_EARLY = "done: the error on held-out samples stopped falling, the best weights are kept"
     GEODESIC = "converged: on a finer mesh the velocities at both ends stay what they are to within tol"
     MEAN = "converged: the weighted logarithms at the mean add up to nothing within tol"
+    STATIONARY = "converged: the norm of every problem's gradient is within tol"
+    CLUSTERED = "converged: no point changes its cluster"
+    OUT_OF_STEPS = "not converged: the steps ran out before the error was within tol; raise max_steps or tol"
     STUCK = "not converged: no step from the mean so far comes nearer to all points; pass a start"
 
     def __str__(self) -> str:
@@ -54,4 +57,4 @@ class Solution:
     @property
     def converged(self) -> bool:
         """Whether the stated error is within the tolerance: exactly, or confirmed on samples never seen before."""
-        return self.status in (Status.CONVERGED, Status.SOLVED, Status.GEODESIC, Status.MEAN)
+        return str(self.status).startswith("converged")

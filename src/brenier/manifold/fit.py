@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import remove_parametrizations
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -20,8 +21,9 @@ from brenier.manifold.chart import Chart, Convert, Samples, as_network, evaluati
 from brenier.manifold.networks import Decoder, Encoder, Restore, Standardise, draw_seed
 from brenier.solution import Solution, Status
 
-STEPS = 5000
+STEPS = {"adamw": 5000, "natural": 1000}
 CHUNK = 1024
+OPTIMIZERS = {"adamw": 3e-3, "natural": 1.0}  # and their rates
 
 
 def fit(
@@ -31,32 +33,38 @@ def fit(
     validation: float | Samples = 0.1,
     epochs: int | None = None,
     batch_size: int | None = None,
-    lr: float = 3e-3,
+    lr: float | None = None,
     patience: int | None = None,
     generator: torch.Generator | int | None = None,
     device: torch.device | str | None = None,
     progress: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     to_network: Convert = as_network,
+    optimizer: str = "adamw",
+    constraints: str | Mapping[str, str] | None = None,
 ) -> Solution:
     """Train a chart in place to rebuild x (m, ...): min Σ |g(f(x)) − x|², mean over entries.
 
-    AdamW under a one-cycle rate; after each epoch the error on held-out samples, and in the end the weights that were
-    best there. Afterwards the codes of the library's own networks are centred and scaled to mean variance 1.
+    AdamW, or natural gradient, under a one-cycle rate; after each epoch the error on held-out samples, and in the end
+    the weights that were best there. Afterwards the codes of the library's own networks are centred and scaled to mean
+    variance 1.
 
     Args:
         chart: trained in place, moved to the device.
         x: samples as a tensor or array, kept as they are (uint8 images stay uint8); each batch is converted alone.
         validation: the share of samples held out, or their indices; 0 holds out none and keeps the last weights.
-        epochs: by default as many as make 5,000 steps, at most 100.
+        epochs: by default as many as make 5,000 steps, 1,000 of "natural", at most 100.
         batch_size: by default a sixteenth of the samples between 32 and 256.
-        lr: the peak of the learning rate.
+        lr: the peak of the learning rate; by default 3e-3 for "adamw", 1 for "natural".
         patience: epochs without a better held-out error before the end; by default a quarter of epochs, at least 10.
         generator: orders the samples: a generator or a seed; None is torch's own.
         device: where to train; by default where the chart is.
         progress: a bar with loss and time left.
         on_epoch: called with each entry of the history.
         to_network: converts a batch; by default uint8 0..255 becomes float 0..1.
+        optimizer: "adamw", or "natural": `information.NaturalGradient` with K-FAC, whose steps are dearer and fewer.
+        constraints: manifolds that weights stay on, by layer, {"encoder.body.0": "stiefel"}, or one for the encoder's
+            last linear layer; see `riemannian.constrain`.
 
     Returns:
         Solution with history, one dict per epoch: epoch, loss, validation, lr, seconds.
@@ -73,6 +81,9 @@ def fit(
         True
     """
     start = time.perf_counter()
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+    lr = OPTIMIZERS[optimizer] if lr is None else lr
     if not lr > 0:
         raise ValueError(f"lr must be positive, got {lr}")
     order = torch.Generator().manual_seed(generator if isinstance(generator, int) else draw_seed(generator))
@@ -84,9 +95,11 @@ def fit(
     train, held_out = _split(len(x), validation, order)
     _check(chart, batches, len(train))
     _standardise_data(chart, batches, train)
-    epochs, batch_size, patience = _budget(len(train), epochs, batch_size, patience)
+    constrained = _constrain(chart, constraints)
+    epochs, batch_size, patience = _budget(len(train), epochs, batch_size, patience, STEPS[optimizer])
     steps = math.ceil(len(train) / batch_size)
-    optimiser = torch.optim.AdamW(chart.parameters(), lr=lr, fused=True)
+    rebuild = _Rebuild(chart)
+    optimiser = _optimiser(optimizer, rebuild, lr, order)
     schedule = LambdaLR(optimiser, _one_cycle(epochs * steps))
 
     history: list[dict[str, Any]] = []
@@ -96,11 +109,11 @@ def fit(
         task = bar.add_task("fit", total=epochs, loss="")
         for epoch in range(1, epochs + 1):
             loss = 0.0
-            chart.train()
+            rebuild.train()
             for rows in train[torch.randperm(len(train), generator=order)].tensor_split(steps):
-                loss += _step(chart, batches(rows), optimiser, schedule) * len(rows) / len(train)
+                loss += _step(rebuild, batches(rows), optimiser, schedule) * len(rows) / len(train)
                 bar.advance(task, 1 / steps)
-            error = _error(chart, batches, held_out) if len(held_out) else loss
+            error = _error(rebuild, batches, held_out) if len(held_out) else loss
             rate, seconds = schedule.get_last_lr()[0], time.perf_counter() - start
             history.append({"epoch": epoch, "loss": loss, "validation": error, "lr": rate, "seconds": seconds})
             bar.update(task, loss=f"loss {error:.3g}")
@@ -112,6 +125,8 @@ def fit(
                 status = Status.STOPPED_EARLY
                 break
     chart.load_state_dict(best_weights)
+    for layer in constrained:
+        remove_parametrizations(layer, "weight")
     _normalise_codes(chart, batches, train)
     chart.eval()
     return Solution(status, time.perf_counter() - start, history)
@@ -129,14 +144,25 @@ class _Batches:
         return place(self.to_network(take(self.x, rows)), self.like)
 
 
-def _budget(n: int, epochs: int | None, batch_size: int | None, patience: int | None) -> tuple[int, int, int]:
+def _budget(
+    n: int, epochs: int | None, batch_size: int | None, patience: int | None, steps: int = STEPS["adamw"]
+) -> tuple[int, int, int]:
     """Epochs, batch size and patience for n samples where they aren't given."""
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     batch_size = batch_size or min(max(2 ** round(math.log2(n / 16)), 32), 256)
-    epochs = epochs or min(math.ceil(STEPS / math.ceil(n / batch_size)), 100)
+    epochs = epochs or min(math.ceil(steps / math.ceil(n / batch_size)), 100)
     return epochs, batch_size, patience or max(10, epochs // 4)
+
+
+def _constrain(chart: Chart, constraints: str | Mapping[str, str] | None) -> list[nn.Module]:
+    """The layers whose weights are on a manifold from now on."""
+    if constraints is None:
+        return []
+    from brenier.riemannian import constrain_layers  # here, since geoopt takes half a second to import
+
+    return constrain_layers(chart, constraints)
 
 
 def _one_cycle(steps: int) -> Callable[[int], float]:
@@ -149,33 +175,52 @@ def _one_cycle(steps: int) -> Callable[[int], float]:
     return rate
 
 
-def _step(chart: Chart, x: Tensor, optimiser: Optimizer, schedule: LRScheduler) -> float:
-    loss = _misfit(chart, x)
+def _step(rebuild: _Rebuild, x: Tensor, optimiser: Optimizer, schedule: LRScheduler) -> float:
+    optimiser.zero_grad()
+    loss = _misfit(rebuild, x)
     value = loss.item()
     if not math.isfinite(value):
         raise ArithmeticError(f"the loss became {value} at the rate {schedule.get_last_lr()[0]:.2g}; lower lr")
-    optimiser.zero_grad()
     loss.backward()
     optimiser.step()
     schedule.step()
     return value
 
 
-def _misfit(chart: Chart, x: Tensor) -> Tensor:
-    """Mean squared error per entry; a standardising chart is judged in the units of each entry's deviation."""
-    y = chart.decoder(chart.encoder(x))
-    if isinstance(chart.encoder, Encoder):
-        x, y = chart.encoder.data(x), chart.encoder.data(y)
-    return F.mse_loss(y, x)
+class _Rebuild(nn.Module):
+    """Decoder after encoder; a standardising chart is judged in the units of each entry's deviation."""
+
+    def __init__(self, chart: Chart) -> None:
+        super().__init__()
+        self.chart = chart
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.in_units(self.chart.decoder(self.chart.encoder(x)))
+
+    def in_units(self, x: Tensor) -> Tensor:
+        return self.chart.encoder.data(x) if isinstance(self.chart.encoder, Encoder) else x
 
 
-def _error(chart: Chart, batches: _Batches, rows: Tensor) -> float:
+def _optimiser(name: str, rebuild: _Rebuild, lr: float, order: torch.Generator) -> Optimizer:
+    if name == "adamw":
+        return torch.optim.AdamW(rebuild.parameters(), lr=lr, fused=True)
+    from brenier.information import NaturalGradient
+
+    seed = draw_seed(order)
+    return NaturalGradient(rebuild, lr=lr, likelihood="gaussian", structure="kfac", seed=seed)
+
+
+def _misfit(rebuild: _Rebuild, x: Tensor) -> Tensor:
+    """Mean squared error per entry."""
+    return F.mse_loss(rebuild(x), rebuild.in_units(x))
+
+
+def _error(rebuild: _Rebuild, batches: _Batches, rows: Tensor) -> float:
     """Mean squared error per entry over the rows."""
     total = 0.0
-    with evaluating(chart):
+    with evaluating(rebuild):
         for chunk in rows.split(CHUNK):
-            x = batches(chunk)
-            total += _misfit(chart, x).item() * len(chunk) / len(rows)
+            total += _misfit(rebuild, batches(chunk)).item() * len(chunk) / len(rows)
     return total
 
 

@@ -169,7 +169,8 @@ def mlp(
 def build(spec: dict[str, Any], generator: torch.Generator | int | None = None) -> Chart:
     """The chart of a plain dict, as `chart.spec` gives it back: {"kind": "convolutional" | "mlp" | "identity", ...}.
 
-    The other keys are the arguments of `convolutional` or `mlp`; weights are drawn from the generator or seed.
+    The other keys are the arguments of `convolutional` or `mlp`; weights are drawn from the generator or seed. "latent"
+    is "euclidean" (the default), "sphere" or "hyperbolic", see `riemannian.latent_heads`.
 
     Raises:
         ValueError: the kind is unknown, a key is missing or unknown, or a size is out of range.
@@ -184,6 +185,7 @@ def build(spec: dict[str, Any], generator: torch.Generator | int | None = None) 
         return Chart.identity()
     if kind not in ("convolutional", "mlp"):
         raise ValueError(f"kind must be convolutional, mlp or identity, got {kind!r}")
+    latent = sizes.pop("latent", "euclidean")
     make = convolutional if kind == "convolutional" else mlp
     try:
         arguments = signature(make).bind(**sizes)
@@ -192,7 +194,15 @@ def build(spec: dict[str, Any], generator: torch.Generator | int | None = None) 
     arguments.apply_defaults()
     arguments.arguments.pop("generator")
     encoder, decoder = make(**arguments.arguments, generator=generator)
-    return Chart(encoder, decoder, spec={"kind": kind, **arguments.arguments})
+    spec = {"kind": kind, **arguments.arguments}
+    if latent != "euclidean":
+        from brenier.riemannian import latent_heads  # here, since geoopt takes half a second to import
+
+        ends, begins = latent_heads(latent)
+        encoder.add_module("body", nn.Sequential(encoder.get_submodule("body"), ends))
+        decoder.add_module("body", nn.Sequential(begins, decoder.get_submodule("body")))
+        spec["latent"] = latent
+    return Chart(encoder, decoder, spec=spec)
 
 
 @contextmanager

@@ -1,0 +1,37 @@
+"""Optimisation under manifold constraints: manifolds, minimisers, constrained layers, means."""
+
+from geoopt import ManifoldParameter
+from geoopt.optim import RiemannianAdam as RAdam
+from geoopt.optim import RiemannianSGD as RSGD
+
+from brenier.riemannian.constrain import constrain, constrain_layers, constraint_error
+from brenier.riemannian.latent import latent_heads
+from brenier.riemannian.matrices import SPD, Euclidean, Grassmann, Product, Stiefel
+from brenier.riemannian.means import frechet_mean, geodesic_kmeans, principal_geodesics
+from brenier.riemannian.minimise import minimize
+from brenier.riemannian.problem import Optimum
+from brenier.riemannian.svrg import svrg
+from brenier.riemannian.vectors import PoincareBall, Sphere
+
+__all__ = [
+    "RSGD",
+    "SPD",
+    "Euclidean",
+    "Grassmann",
+    "ManifoldParameter",
+    "Optimum",
+    "PoincareBall",
+    "Product",
+    "RAdam",
+    "Sphere",
+    "Stiefel",
+    "constrain",
+    "constrain_layers",
+    "constraint_error",
+    "frechet_mean",
+    "geodesic_kmeans",
+    "latent_heads",
+    "minimize",
+    "principal_geodesics",
+    "svrg",
+]
