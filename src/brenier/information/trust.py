@@ -92,11 +92,11 @@ def _dot(a: Tensor, b: Tensor) -> float:
     return float(a.flatten().dot(b.flatten()))
 
 
-def adapted(damping: float, least: float, change: float, predicted: float) -> float:
+def adapted(damping: float, change: float, predicted: float) -> float:
     """λ by Levenberg and Marquardt's rule from the ratio of the change to the predicted one."""
     if predicted >= 0:
         return damping
     ratio = change / predicted
     if ratio > 0.75:
-        return max(damping * RATE, least)
+        return damping * RATE
     return damping / RATE if ratio < 0.25 else damping
