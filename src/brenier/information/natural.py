@@ -202,7 +202,7 @@ class NaturalGradient(Optimizer):
                 self._divisible = all(piece.at.divisible() for piece in pieces)
             model = Model(pieces, self.likelihood, self.reduction, self._divisible)
             if self.damping is None:
-                self.damping = self._typical = model.typical(self.curvature.generator)
+                self.damping = self._typical = model.typical(self.curvature.generator) or 1.0
         damping = {
             name: (self.damping if self.adaptive else groups[name]["damping"]) + groups[name]["weight_decay"]
             for name in active
@@ -283,8 +283,9 @@ class NaturalGradient(Optimizer):
         step = {name: torch.stack([f * d[name] for f, d in pairs]).sum(0) for name in active}
         moved = {name: p.detach() + most * step[name] for name, p in active.items()}
         decayed = self._decay(moved) - self._decay({name: p.detach() for name, p in active.items()})
-        change = model.loss(moved) - model.loss() + decayed
-        accepted = change <= 0
+        here, there = model.loss(), model.loss(moved)
+        change, rounding = there - here + decayed, torch.finfo(next(iter(moved.values())).dtype).eps * abs(here)
+        accepted = change <= rounding
         predicted = most * linear + most**2 * quadratic / 2 + decayed
         follows = adapted(damped, change, predicted) if accepted else REFUSED * damped
         self.damping = min(max(follows, self._typical / RANGE), self._typical * RANGE)

@@ -35,8 +35,8 @@ class Model:
         """The loss, here or elsewhere, the mean over processes."""
         outputs = [piece.at.outputs if parameters is None else piece.at(parameters) for piece in self.pieces]
         pairs = zip(outputs, self.pieces, strict=True)
-        total = torch.stack([self.likelihood.nll(o, piece.targets) for o, piece in pairs]).sum()
-        return float(parallel.mean(self.c * total.double()))
+        total = torch.stack([self.likelihood.nll(o.double(), piece.targets.double()) for o, piece in pairs]).sum()
+        return float(parallel.mean(self.c * total))
 
     def typical(self, generator: torch.Generator) -> float:
         """The mean eigenvalue of F, from one vector of random signs."""
