@@ -192,6 +192,21 @@ def test_a_damping_for_each_group_is_on_the_diagonal():
         torch.testing.assert_close(before - after, torch.linalg.solve(operator + levels.diag(), gradient))
 
 
+def test_weight_decay_is_part_of_loss_and_curvature(generator):
+    """Ridge regression in one step, and by damping that follows the loss."""
+    x, y = (torch.randn(30, n, dtype=torch.float64, generator=generator) for n in (3, 1))
+    best = torch.linalg.solve(x.T @ x / 15 + 0.7 * torch.eye(3, dtype=torch.float64), x.T @ y / 15).T
+    for damping, steps in ((0.0, 1), ("lm", 100)):
+        model = nn.Linear(3, 1, bias=False).double()
+        optimiser = NaturalGradient(model, likelihood="gaussian", structure="dense", damping=damping, weight_decay=0.7)
+        for _ in range(steps):
+            optimiser.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimiser.step()
+        torch.testing.assert_close(model.weight.detach(), best, rtol=1e-6, atol=1e-8)
+        assert 0 <= optimiser.damping < float("inf")
+
+
 def test_a_clipped_gradient_makes_a_smaller_step():
     moves = []
     for clip in (1e9, 1e-3):

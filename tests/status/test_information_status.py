@@ -70,6 +70,10 @@ class TestOperator:
         ):
             fisher(model, X)
 
+    def test_parameters_in_half_precision(self):
+        with pytest.raises(ValueError, match=r"float32 or float64 .* got torch.bfloat16 for 0.weight"):
+            fisher(network().bfloat16(), X.bfloat16())
+
     def test_vectors_that_do_not_fit(self):
         operator = fisher(network(), X)
         with pytest.raises(ValueError, match=r"v must be \(27,\) or \(27, k\), got \(5,\)"):

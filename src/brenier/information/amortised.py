@@ -16,7 +16,7 @@ from brenier.information.layers import Layer
 from brenier.information.linearise import Values
 
 DECAY = 0.95
-EARLY = 3
+EARLY = 3  # steps that are all looked at
 DRIFT = 2.0  # the change of λ that calls for new inverses
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brenier.information.amortised import Amortised
+from brenier.information.amortised import EARLY, Amortised
 from brenier.information.factors import covered
 from brenier.information.fisher import Part, build, fields
 from brenier.information.krylov import conjugate_gradients
@@ -87,7 +87,7 @@ class Curvature:
             self.coverage = {name: "diagonal" if name in others else self.structure for name in gradient}
         if set(gradient) != set(self.coverage):
             raise ValueError("the parameters with gradients must stay the same: make a new optimiser for others")
-        if (self._steps - 1) % self.factor_every == 0:
+        if self._steps <= EARLY or (self._steps - 1) % self.factor_every == 0:
             self._amortised.update([self._part(piece, kind) for piece in pieces], c, self.generator)
         self._amortised.invert(damping, self.inverse_every)
         return self._amortised.solve(gradient, damping)

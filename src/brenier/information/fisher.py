@@ -213,8 +213,12 @@ def free_names(model: nn.Module) -> list[str]:
 
 
 def check_alike(parameters: dict[str, Any]) -> None:
-    """One dtype, one device."""
+    """One dtype, which linear algebra is made for, and one device."""
     (first, one), *others = parameters.items()
+    if one.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"parameters must be float32 or float64 (autocast may be coarser), got {one.dtype} for {first}"
+        )
     for name, parameter in others:
         if (parameter.dtype, parameter.device) != (one.dtype, one.device):
             raise ValueError(

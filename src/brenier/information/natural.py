@@ -22,6 +22,8 @@ from brenier.information.linearise import Linearised, Values
 from brenier.information.operator import check_damping
 from brenier.information.trust import REFUSED, Model, Piece, adapted
 
+RANGE = 1e10  # λ stays within this factor of where it began
+
 
 class NaturalGradient(Optimizer):
     """θ ← θ − lr (F + λ)⁻¹ ∇L, with the Fisher matrix F of the model's own answers.
@@ -125,7 +127,7 @@ class NaturalGradient(Optimizer):
         )
         self._names = {parameter: name for name, parameter in self.model.named_parameters()}
         self.damping: float | None = None if isinstance(damping, str) else damping
-        self._least = 0.0
+        self._typical = 0.0
         self._divisible: bool | None = None
         super().__init__(
             list(self._names) if params is None else params,
@@ -200,8 +202,7 @@ class NaturalGradient(Optimizer):
                 self._divisible = all(piece.at.divisible() for piece in pieces)
             model = Model(pieces, self.likelihood, self.reduction, self._divisible)
             if self.damping is None:
-                self.damping = model.typical(self.curvature.generator)
-                self._least = 1e-10 * self.damping
+                self.damping = self._typical = model.typical(self.curvature.generator) or 1.0
         damping = {
             name: (self.damping if self.adaptive else groups[name]["damping"]) + groups[name]["weight_decay"]
             for name in active
@@ -281,20 +282,29 @@ class NaturalGradient(Optimizer):
         pairs = list(zip(factors, directions, strict=True))
         step = {name: torch.stack([f * d[name] for f, d in pairs]).sum(0) for name in active}
         moved = {name: p.detach() + most * step[name] for name, p in active.items()}
+        decayed = self._decay(moved) - self._decay({name: p.detach() for name, p in active.items()})
         here, there = model.loss(), model.loss(moved)
-        predicted = most * linear + most**2 * quadratic / 2
-        if not there <= here:
-            self.damping = REFUSED * damped
+        change, rounding = there - here + decayed, torch.finfo(next(iter(moved.values())).dtype).eps * abs(here)
+        accepted = change <= rounding
+        predicted = most * linear + most**2 * quadratic / 2 + decayed
+        follows = adapted(damped, change, predicted) if accepted else REFUSED * damped
+        self.damping = min(max(follows, self._typical / RANGE), self._typical * RANGE)
+        if not accepted:
             self._remember(active, None)
             return
-        self.damping = adapted(damped, self._least, there - here, predicted)
         self._remember(active, step)
         for name, p in active.items():
             p.copy_(moved[name])
 
+    def _decay(self, values: Values) -> float:
+        """Σ η |θ|²/2."""
+        groups = ((group["weight_decay"], p) for group in self.param_groups for p in group["params"])
+        decays = [(eta, values[self._names[p]]) for eta, p in groups if eta and self._names[p] in values]
+        return sum(eta * float(value.double().square().sum()) / 2 for eta, value in decays)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, in tensors and numbers."""
-        own = {"damping": self.damping, "least": self._least, "curvature": self.curvature.state()}
+        own = {"damping": self.damping, "typical": self._typical, "curvature": self.curvature.state()}
         return {**super().state_dict(), "natural": own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -303,7 +313,7 @@ class NaturalGradient(Optimizer):
             raise ValueError("state_dict must be that of a NaturalGradient: it has no entry 'natural'")
         own = copy.deepcopy(state_dict["natural"])
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "natural"})
-        self.damping, self._least = own["damping"], own["least"]
+        self.damping, self._typical = own["damping"], own["typical"]
         self.curvature.load(own["curvature"])
 
 

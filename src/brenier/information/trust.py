@@ -35,8 +35,8 @@ class Model:
         """The loss, here or elsewhere, the mean over processes."""
         outputs = [piece.at.outputs if parameters is None else piece.at(parameters) for piece in self.pieces]
         pairs = zip(outputs, self.pieces, strict=True)
-        total = torch.stack([self.likelihood.nll(o, piece.targets) for o, piece in pairs]).sum()
-        return float(parallel.mean(self.c * total.double()))
+        total = torch.stack([self.likelihood.nll(o.double(), piece.targets.double()) for o, piece in pairs]).sum()
+        return float(parallel.mean(self.c * total))
 
     def typical(self, generator: torch.Generator) -> float:
         """The mean eigenvalue of F, from one vector of random signs."""
@@ -92,11 +92,11 @@ def _dot(a: Tensor, b: Tensor) -> float:
     return float(a.flatten().dot(b.flatten()))
 
 
-def adapted(damping: float, least: float, change: float, predicted: float) -> float:
+def adapted(damping: float, change: float, predicted: float) -> float:
     """λ by Levenberg and Marquardt's rule from the ratio of the change to the predicted one."""
     if predicted >= 0:
         return damping
     ratio = change / predicted
     if ratio > 0.75:
-        return max(damping * RATE, least)
+        return damping * RATE
     return damping / RATE if ratio < 0.25 else damping
