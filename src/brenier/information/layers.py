@@ -59,7 +59,7 @@ def _convolution(module: nn.Module, a: Tensor, g: Tensor) -> tuple[Tensor, Tenso
 
 def _transposed(module: nn.Module, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     assert isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d))
-    padding = [p for width in module.padding[::-1] for p in (width, width)]
+    padding = [int(width) for width in module.padding[::-1] for _ in range(2)]
     flat = isinstance(module, nn.ConvTranspose1d)
     patches = _patches(F.pad(g, padding), module, flat)
     positions = a.flatten(2)
