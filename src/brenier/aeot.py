@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from brenier import data, device, manifold, measures, report, storage, transport
+from brenier.checkpoint import Checkpoint, fingerprint
 from brenier.generate import Draw, TransportSampler
-from brenier.solution import Estimate, Solution
+from brenier.solution import Estimate, Keeper, Solution
+
+T = TypeVar("T")
+SAME = ("latent_dim", "extension", "tol", "epochs", "max_samples", "validation", "seed", "device")  # to go on with
 
 
 class AEOT(TransformerMixin, BaseEstimator):
@@ -50,6 +55,8 @@ class AEOT(TransformerMixin, BaseEstimator):
         ((3, 2), 8)
     """
 
+    _checkpoint: Checkpoint | None = None  # while `fit` runs
+
     def __init__(
         self,
         latent_dim: int | None = None,
@@ -74,14 +81,18 @@ class AEOT(TransformerMixin, BaseEstimator):
         self.device = device
         self.progress = progress
 
-    def fit(self, x: Any, y: Any = None) -> Self:
+    def fit(self, x: Any, y: Any = None, checkpoint: str | Path | None = None) -> Self:
         """Learn the manifold of samples x, then the distribution of their codes; labels y (m,) are optional.
 
-        x is an array or tensor of images or vectors, a torch Dataset or DataLoader, or what `data.load` gives.
+        x is an array or tensor of images or vectors, a torch Dataset or DataLoader, or what `data.load` gives. With
+        `checkpoint`, a folder, the state is kept there: the same call goes on where the last one was interrupted, and
+        ends with the same model. The folder stays until it is removed.
 
         Raises:
-            ValueError, TypeError: x or y is not what it should be; an argument is out of range.
+            ValueError, TypeError: x or y is not what it should be; an argument is out of range; the checkpoint is of
+                other data or other settings.
             ArithmeticError: the training diverged.
+            OSError: the checkpoint can't be written, or another process has it.
         """
         self._check_parameters()
         place = device.find(self.device)
@@ -94,14 +105,17 @@ class AEOT(TransformerMixin, BaseEstimator):
         rows = torch.randperm(len(samples), generator=self._generator(1))
         self.validation_ = rows[: math.ceil(self.validation * len(samples))].sort().values
 
-        # 1, 2: samples to codes, by a chart of the manifold they lie on
-        with self._stage("manifold"):
-            self.chart_ = self._chart(samples.values)
-            self.training_ = self._train(samples.values, place)
-            self.codes_ = self._encode(samples.values)
+        own = self.chart if isinstance(self.chart, tuple) else None
+        settings = partial(self._settings, samples)
+        with nullcontext() if checkpoint is None else Checkpoint(checkpoint, settings(), own) as self._checkpoint:
+            # 1, 2: samples to codes, by a chart of the manifold they lie on
+            learn = partial(self._learn, samples.values, place)
+            self.chart_, self.training_, self.codes_ = self._stage("manifold", learn)
 
-        # 3, 4: codes to a measure, and the convex transport that carries noise to it
-        return self._solve(measures.Discrete(self.codes_.to(place)))
+            # 3, 4: codes to a measure, and the convex transport that carries noise to it
+            self._solve(measures.Discrete(self.codes_.to(place)))
+        self._checkpoint = None
+        return self
 
     def reweight(self, weights: Any) -> Self:
         """Give the training samples new weights (n,) and solve again from where the transport stands: no retraining.
@@ -122,34 +136,35 @@ class AEOT(TransformerMixin, BaseEstimator):
         strength: float | None = None,
     ) -> Self:
         source, generator = measures.Gaussian(target.dim), self._generator(2, target.points.device)
-        with self._stage("transport"):
-            self.transport_ = transport.solve(
-                source,
-                target,
-                tol=self.tol,
-                max_samples=self.max_samples,
-                generator=generator,
-                progress=self.progress,
-                start=start,
-            )
+        solve = partial(
+            transport.solve,
+            source,
+            target,
+            tol=self.tol,
+            max_samples=self.max_samples,
+            generator=generator,
+            progress=self.progress,
+            start=start,
+        )
+        self.transport_ = self._stage("transport", lambda keeper: solve(keeper=keeper), generator)
         self._start = self.transport_.potential if start is None else start
-        potential = self.transport_.potential
-        with self._stage("cells"):
-            self.cells_ = transport.cells(potential, source, generator=generator)
-        with self._stage("singular set"):
-            self.singular_ = transport.singular_set(potential, source, self.cells_, generator)
+        u = self.transport_.potential
+        self.cells_ = self._stage("cells", lambda _: transport.cells(u, source, generator=generator), generator)
+        split = partial(transport.singular_set, u, source, self.cells_, generator)
+        self.singular_ = self._stage("singular set", lambda _: split(), generator)
         # 5: from finitely many codes to new ones
-        with self._stage("extension"):
-            self.extension_ = transport.extend(
-                potential,
-                source,
-                self.extension,
-                strength=strength,
-                judges=self.validation_.to(target.points.device),
-                found=self.cells_,
-                singular=self.singular_,
-                generator=generator,
-            )
+        extend = partial(
+            transport.extend,
+            u,
+            source,
+            self.extension,
+            strength=strength,
+            judges=self.validation_.to(target.points.device),
+            found=self.cells_,
+            singular=self.singular_,
+            generator=generator,
+        )
+        self.extension_ = self._stage("extension", lambda _: extend(), generator)
         self.weights_ = target.weights
         self.modes_ = self.singular_.modes.cpu().numpy()
         return self
@@ -345,11 +360,31 @@ class AEOT(TransformerMixin, BaseEstimator):
     def _generator(self, stage: int, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device=device).manual_seed(1000 * self.seed + stage)
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds_[name] = time.perf_counter() - began
+    def _stage(
+        self, name: str, work: Callable[[Keeper | None], T], generator: torch.Generator | None = None
+    ) -> T:
+        """What `work` gives, its time kept; where there is a checkpoint, from there if it was done before."""
+        if self._checkpoint is None:
+            began = time.perf_counter()
+            answer, seconds = work(None), time.perf_counter() - began
+        else:
+            answer, seconds = self._checkpoint.stage(name, work, generator)
+        self.seconds_[name] = seconds
+        return answer
+
+    def _settings(self, samples: data.Samples) -> dict[str, Any]:
+        """What must be the same for a fit to go on where it was interrupted."""
+        own = isinstance(self.chart, tuple)
+        chart = [str(module) for module in self.chart] if own else self.chart
+        known = {name: getattr(self, name) for name in SAME}
+        return {**known, "chart": chart, "data": fingerprint(samples.values, samples.labels)}
+
+    def _learn(
+        self, values: np.ndarray, place: torch.device, keeper: Keeper | None
+    ) -> tuple[manifold.Chart, Solution | None, Tensor]:
+        """The chart, trained, how that went, and the codes of all samples."""
+        self.chart_ = self._chart(values)
+        return self.chart_, self._train(values, place, keeper), self._encode(values)
 
     def _chart(self, values: np.ndarray) -> manifold.Chart:
         if isinstance(self.chart, tuple):
@@ -370,7 +405,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
         return manifold.build({**kind, "latent_dim": dim}, generator=self._generator(3))
 
-    def _train(self, values: np.ndarray, place: torch.device) -> Solution | None:
+    def _train(self, values: np.ndarray, place: torch.device, keeper: Keeper | None) -> Solution | None:
         if next(self.chart_.parameters(), None) is None:
             return None
         return manifold.fit(
@@ -382,6 +417,7 @@ class AEOT(TransformerMixin, BaseEstimator):
             device=place,
             progress=self.progress,
             to_network=self.layout_.to_network,
+            keeper=keeper,
         )
 
     def _network(self, x: Any) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from brenier import manifold, transport
+from brenier import disk, manifold, transport
 from brenier.data import Layout
 from brenier.report import Features
 from brenier.solution import Estimate, Solution, Status
@@ -26,22 +25,24 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def write(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
-    """Write a model folder: to the side, then renamed. A model that is there already is replaced.
+    """Write a model folder: to the side, flushed, then renamed. A model that is there already is replaced.
 
     Raises:
         ValueError: the folder holds something else.
-        OSError: the place can't be written.
+        OSError: the place can't be written; a model that was there stays.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
+    disk.recover(folder)
     if folder.exists() and not (folder / CONFIG).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is no model folder; choose another place")
-    side = folder.with_name(folder.name + ".writing")
+    side = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(side, ignore_errors=True)
     side.mkdir(parents=True)
-    into(side, config, tensors)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(side, folder)
+    try:
+        into(side, config, tensors)
+        disk.replace(folder, side)
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
     return folder
 
 
@@ -50,10 +51,10 @@ def into(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> No
     weights = save(
         {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     )
-    (folder / WEIGHTS).write_bytes(weights)
+    disk.write(folder / WEIGHTS, weights)
     record = {"format": FORMAT, **config, "checksums": {WEIGHTS: hashlib.sha256(weights).hexdigest()}}
     record["checksums"][CONFIG] = _checksum(record)
-    (folder / CONFIG).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    disk.write(folder / CONFIG, json.dumps(record, indent=1).encode())
 
 
 def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -63,7 +64,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         FileNotFoundError: the folder or one of its files is missing.
         ValueError: a file is truncated, was edited, or has another format.
     """
-    folder = Path(folder)
+    folder = disk.standing(Path(folder))
     for path in (folder, folder / CONFIG, folder / WEIGHTS):
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: no model to load")

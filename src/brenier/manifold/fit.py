@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from brenier.manifold.chart import Chart, Convert, Samples, as_network, evaluating, place, take
 from brenier.manifold.networks import Decoder, Encoder, Restore, Standardise, draw_seed
-from brenier.solution import Solution, Status
+from brenier.solution import Keeper, Solution, Status
 
 STEPS = 5000
 CHUNK = 1024
@@ -38,6 +38,7 @@ def fit(
     progress: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     to_network: Convert = as_network,
+    keeper: Keeper | None = None,
 ) -> Solution:
     """Train a chart in place to rebuild x (m, ...): min Σ |g(f(x)) − x|², mean over entries.
 
@@ -57,6 +58,8 @@ def fit(
         progress: a bar with loss and time left.
         on_epoch: called with each entry of the history.
         to_network: converts a batch; by default uint8 0..255 becomes float 0..1.
+        keeper: gets the state after each epoch, and gives back that of a training that was interrupted: the same call
+            then ends with the same weights, bit for bit, as if it had not been (on one machine and as many threads).
 
     Returns:
         Solution with history, one dict per epoch: epoch, loss, validation, lr, seconds.
@@ -91,10 +94,15 @@ def fit(
 
     history: list[dict[str, Any]] = []
     best, best_epoch, best_weights = math.inf, 0, chart.state_dict()
+    left = None if keeper is None else keeper.recall()
+    if left is not None:
+        _put_back(left["moving"], chart, optimiser, schedule, order)
+        history, best, best_epoch, best_weights = left["history"], left["best"], left["epoch"], left["weights"]
+        start -= history[-1]["seconds"]
     status = Status.EPOCHS_DONE
     with _bar(progress) as bar:
-        task = bar.add_task("fit", total=epochs, loss="")
-        for epoch in range(1, epochs + 1):
+        task = bar.add_task("fit", total=epochs, completed=len(history), loss="")
+        for epoch in range(len(history) + 1, epochs + 1):
             loss = 0.0
             chart.train()
             for rows in train[torch.randperm(len(train), generator=order)].tensor_split(steps):
@@ -111,6 +119,9 @@ def fit(
             elif epoch - best_epoch >= patience:
                 status = Status.STOPPED_EARLY
                 break
+            if keeper is not None:
+                done = {"history": history, "best": best, "epoch": best_epoch, "weights": best_weights}
+                keeper.keep(lambda done=done: done | {"moving": _moving(chart, optimiser, schedule, order)})
     chart.load_state_dict(best_weights)
     _normalise_codes(chart, batches, train)
     chart.eval()
@@ -127,6 +138,32 @@ class _Batches:
 
     def __call__(self, rows: Tensor) -> Tensor:
         return place(self.to_network(take(self.x, rows)), self.like)
+
+
+def _moving(chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator) -> dict[str, Any]:
+    """What a step changes."""
+    return {
+        "chart": dict(chart.state_dict()),
+        "moments": [dict(optimiser.state.get(p, {})) for p in chart.parameters()],
+        "schedule": schedule.state_dict(),
+        "order": order.get_state(),
+    }
+
+
+def _put_back(
+    moving: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
+) -> None:
+    """Bring everything that a step changes to what `_moving` gave; moments in the layout of their parameters."""
+    chart.load_state_dict(moving["chart"])
+    for p, moments in zip(chart.parameters(), moving["moments"], strict=True):
+        if moments:
+            optimiser.state[p] = {
+                name: torch.empty_like(p).detach().copy_(value) if value.shape == p.shape else value
+                for name, value in moments.items()
+            }
+    schedule.load_state_dict(moving["schedule"])
+    optimiser.param_groups[0]["lr"] = schedule.get_last_lr()[0]
+    order.set_state(moving["order"])
 
 
 def _budget(n: int, epochs: int | None, batch_size: int | None, patience: int | None) -> tuple[int, int, int]:
