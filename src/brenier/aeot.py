@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from brenier import data, device, manifold, measures, report, storage, transport
 from brenier.checkpoint import Checkpoint, fingerprint
+from brenier.checks import whole
 from brenier.generate import Draw, TransportSampler
 from brenier.solution import Estimate, Keeper, Solution
 
@@ -350,19 +352,23 @@ class AEOT(TransformerMixin, BaseEstimator):
         """Before any work: a wrong number must not cost an hour of training."""
         if self.extension not in transport.KINDS:
             raise ValueError(f"extension must be one of {', '.join(transport.KINDS)}, got {self.extension!r}")
+        for name in ("latent_dim", "epochs"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), 1)
+        whole("seed", self.seed, 0)
+        for name in ("tol", "max_samples", "validation"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, numbers.Real):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+            if value is not None and name != "validation" and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation must be a share from 0 up to 1, got {self.validation}")
-        for name in ("latent_dim", "epochs", "max_samples", "tol"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
 
     def _generator(self, stage: int, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device=device).manual_seed(1000 * self.seed + stage)
 
-    def _stage(
-        self, name: str, work: Callable[[Keeper | None], T], generator: torch.Generator | None = None
-    ) -> T:
+    def _stage(self, name: str, work: Callable[[Keeper | None], T], generator: torch.Generator | None = None) -> T:
         """What `work` gives, its time kept; where there is a checkpoint, from there if it was done before."""
         if self._checkpoint is None:
             began = time.perf_counter()

@@ -66,6 +66,7 @@ class Checkpoint:
                 if any(file.name != "lock" for file in self.folder.iterdir() if not file.name.startswith(".")):
                     raise ValueError(f"{self.folder} holds something else than a checkpoint; choose another folder")
                 record = {"format": FORMAT, "settings": self.settings}
+                record["sha256"] = _digest(json.dumps(record), {})
                 disk.write(begun, json.dumps(record, indent=1).encode())
             self._closing = closing.pop_all()
         return self
@@ -140,9 +141,8 @@ class Stage:
         except SafetensorError:
             head, tensors = {}, {}
         if head.get("sha256") != _digest(head.get("record", ""), tensors):
-            raise ValueError(f"{self.path} was changed or cut after it was saved: remove it to repeat its stage")
-        if head["format"] != str(FORMAT):
-            raise ValueError(f"{self.path} has format {head['format']}, this version reads format {FORMAT}")
+            raise ValueError(f"{self.path} was changed or cut after it was saved: remove it to repeat that stage")
+        _check_format(self.path, head["format"])
         return self._unpacked(json.loads(head["record"]), tensors)
 
     def _unpacked(self, value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -204,12 +204,20 @@ def _begun(path: Path) -> dict[str, Any]:
     """The settings of a fit that was begun."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        known, settings = record["format"], record["settings"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is damaged: remove its folder to start anew") from None
-    if known != FORMAT:
-        raise ValueError(f"{path} has format {known}, this version reads format {FORMAT}")
-    return settings
+        known = record.pop("sha256")
+        _check_format(path, record["format"])
+        if known != _digest(json.dumps(record), {}):
+            raise KeyError("sha256")
+        return record["settings"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError):
+        raise ValueError(f"{path} is damaged or was changed: remove its folder to start anew") from None
+
+
+def _check_format(path: Path, known: Any) -> None:
+    if str(known) != str(FORMAT):
+        raise ValueError(
+            f"{path} has format {known}, this version reads format {FORMAT}: remove its folder to start anew"
+        )
 
 
 def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -18,19 +18,27 @@ def write(path: Path, content: bytes) -> None:
         OSError: the disk is full, the folder can't be written; the file is named, and nothing of the new one stays.
     """
     side = path.with_name(f".{path.name}.writing")
-    try:
-        with side.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(side, path)
+    with named(path):
+        try:
+            with side.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(side, path)
+        except BaseException:
+            side.unlink(missing_ok=True)
+            raise
         flush(path.parent)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """An error of the system that doesn't say where it was, as of a full disk, gets the path."""
+    try:
+        yield
     except OSError as error:
-        side.unlink(missing_ok=True)
-        error.filename = str(path)
-        raise
-    except BaseException:
-        side.unlink(missing_ok=True)
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
 
 

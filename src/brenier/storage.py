@@ -65,17 +65,19 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ValueError: a file is truncated, was edited, or has another format.
     """
     folder = disk.standing(Path(folder))
-    for path in (folder, folder / CONFIG, folder / WEIGHTS):
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: no model to load")
+    missing = [path for path in (folder / CONFIG, folder / WEIGHTS) if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{missing[0] if folder.is_dir() else folder} is missing: no model to load")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         stated = config["checksums"]
         known = stated[CONFIG], stated[WEIGHTS]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / CONFIG} is damaged: it isn't the JSON record that was saved") from None
-    if config.get("format") != FORMAT:
-        raise ValueError(f"{folder / CONFIG} has format {config.get('format')}, this version reads format {FORMAT}")
+    if (known_format := config.get("format")) != FORMAT:
+        newer = isinstance(known_format, int) and known_format > FORMAT
+        out = "load it with a newer brenier" if newer else "fit again, or load it with the brenier that wrote it"
+        raise ValueError(f"{folder / CONFIG} has format {known_format}, this version reads format {FORMAT}: {out}")
     if _checksum(config) != known[0]:
         raise ValueError(f"{folder / CONFIG} was changed after it was saved: its checksum differs")
     weights = (folder / WEIGHTS).read_bytes()
