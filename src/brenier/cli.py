@@ -421,8 +421,9 @@ def inspect(
 
 
 def _compare(folders: list[Path], out: Path | None, data_dir: Path | None, as_json: bool, quiet: bool) -> None:
-    from brenier import folders, runs
     from brenier import report as reports
+    from brenier import runs
+    from brenier.folders import beside
     from brenier.report.page import number
 
     test = runs.judges(folders[0], data_dir)
@@ -430,7 +431,7 @@ def _compare(folders: list[Path], out: Path | None, data_dir: Path | None, as_js
     findings, table = reports.compare(numbers)
     if out is not None:
         settings = {"test samples": f"{len(test):,} of {test.name}, those of {folders[0]}, whose features judge all"}
-        with folders.beside(out) as part:
+        with beside(out) as part:
             reports.write_page(part, "Runs compared", findings, [table], {}, settings, {})
     if as_json:
         page = {} if out is None else {"report": str(out)}
