@@ -197,9 +197,7 @@ ARRAYS = {  # a call, the type of its error, and words of the sentence
     "no samples": (lambda _: transport.solve(measures.Gaussian(3), CLOUD, max_samples=0), ValueError, "got 0"),
     "no time": (lambda _: transport.solve(measures.Gaussian(3), CLOUD, max_seconds=0), ValueError, "got 0"),
     "a start of other points": (
-        lambda _: transport.solve(
-            measures.Gaussian(3), CLOUD, start=transport.BrenierPotential(CLOUD.points[:9], torch.zeros(9))
-        ),
+        lambda _: transport.solve(measures.Gaussian(3), CLOUD, start=FEWER),
         ValueError,
         "got 9 for 30",
     ),
@@ -381,7 +379,7 @@ UNFINISHED = {  # what happens to the folder of an unfinished fit, or is asked f
     "another budget": (lambda folder: begun(folder, max_samples=None), "max_samples 2000, got max_samples None"),
     "another extension": (lambda folder: begun(folder, extension="barycentric"), "extension 'local', got extension"),
     "other data": (
-        lambda folder: AEOT(chart="identity", tol=0.9, max_samples=2000).fit(X + 1, checkpoint=folder),
+        lambda folder: begun(folder, x=X + 1),
         "other data",
     ),
     "labels that weren't there": (
