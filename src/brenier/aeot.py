@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import numbers
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -24,10 +24,11 @@ from brenier.generate import Draw, TransportSampler
 from brenier.solution import Estimate, Keeper, Solution
 
 T = TypeVar("T")
+Callback = Callable[[str, dict[str, Any]], None]
 SAME = ("latent_dim", "extension", "tol", "epochs", "max_samples", "validation", "seed", "device")  # to go on with
 
 
-class AEOT(TransformerMixin, BaseEstimator):
+class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A generative model: an autoencoder learns the data manifold, a convex transport the distribution on it.
 
     Args:
@@ -58,6 +59,7 @@ class AEOT(TransformerMixin, BaseEstimator):
     """
 
     _checkpoint: Checkpoint | None = None  # while `fit` runs
+    _callback: Callback | None = None
 
     def __init__(
         self,
@@ -83,12 +85,15 @@ class AEOT(TransformerMixin, BaseEstimator):
         self.device = device
         self.progress = progress
 
-    def fit(self, x: Any, y: Any = None, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self, x: Any, y: Any = None, checkpoint: str | Path | None = None, callback: Callback | None = None
+    ) -> Self:
         """Learn the manifold of samples x, then the distribution of their codes; labels y (m,) are optional.
 
         x is an array or tensor of images or vectors, a torch Dataset or DataLoader, or what `data.load` gives. With
         `checkpoint`, a folder, the state is kept there: the same call goes on where the last one was interrupted, and
-        ends with the same model. The folder stays until it is removed.
+        ends with the same model. The folder stays until it is removed. `callback` is called with the name of a stage
+        and a dict: each entry of the history of training and transport as it is made, and the seconds of each stage.
 
         Raises:
             ValueError, TypeError: x or y is not what it should be; an argument is out of range; the checkpoint is of
@@ -101,22 +106,20 @@ class AEOT(TransformerMixin, BaseEstimator):
         samples = data.load(x, labels=y)
         self.layout_ = data.Layout.of(x) if isinstance(x, np.ndarray | Tensor) else samples.layout
         self.labels_ = samples.labels
+        self.n_features_in_ = math.prod(self.layout_.shape)
         self.seconds_: dict[str, float] = {}
         self._data: data.Samples | None = samples
         self._features: report.Features | None = None
         rows = torch.randperm(len(samples), generator=self._generator(1))
         self.validation_ = rows[: math.ceil(self.validation * len(samples))].sort().values
 
-        own = self.chart if isinstance(self.chart, tuple) else None
-        settings = partial(self._settings, samples)
-        with nullcontext() if checkpoint is None else Checkpoint(checkpoint, settings(), own) as self._checkpoint:
+        with self._watched(samples, checkpoint, callback):
             # 1, 2: samples to codes, by a chart of the manifold they lie on
             learn = partial(self._learn, samples.values, place)
             self.chart_, self.training_, self.codes_ = self._stage("manifold", learn)
 
             # 3, 4: codes to a measure, and the convex transport that carries noise to it
             self._solve(measures.Discrete(self.codes_.to(place)))
-        self._checkpoint = None
         return self
 
     def reweight(self, weights: Any) -> Self:
@@ -147,6 +150,7 @@ class AEOT(TransformerMixin, BaseEstimator):
             generator=generator,
             progress=self.progress,
             start=start,
+            on_check=self._teller("transport"),
         )
         self.transport_ = self._stage("transport", lambda keeper: solve(keeper=keeper), generator)
         self._start = self.transport_.potential if start is None else start
@@ -259,6 +263,22 @@ class AEOT(TransformerMixin, BaseEstimator):
             "singular": self.singular_.mass,
         }
         return self.judge(drawn.codes, x) | transport_numbers
+
+    def score(self, x_test: Any, y: Any = None, seed: int = 0) -> float:
+        """Minus the squared energy distance from new samples to samples x_test (m, ...) that the fit never saw.
+
+        In the space of the data, so that models of other dimensions compare: a dimension too low blurs the samples, one
+        too high makes their distribution harder to learn. As many new samples are drawn as x_test has, 10,000 at most.
+        Larger is better, 0 or a little more is the best. y is ignored: it is there for scikit-learn.
+        """
+        x = self._network(x_test)
+        x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()].flatten(1)
+        new = self.layout_.to_network(self.sample(len(x), seed)).flatten(1)
+        return -report.energy(new, x).mean
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.codes_.shape[1]
 
     def judge(self, codes: Tensor, x_test: Tensor) -> dict[str, Estimate]:
         """The numbers of `evaluate` for any new codes (m, d), against test samples in network form."""
@@ -376,7 +396,28 @@ class AEOT(TransformerMixin, BaseEstimator):
         else:
             answer, seconds = self._checkpoint.stage(name, work, generator)
         self.seconds_[name] = seconds
+        if self._callback is not None:
+            self._callback(name, {"seconds": seconds})
         return answer
+
+    def _teller(self, stage: str) -> Callable[[dict[str, Any]], None] | None:
+        return None if self._callback is None else partial(self._callback, stage)
+
+    @contextmanager
+    def _watched(
+        self, samples: data.Samples, checkpoint: str | Path | None, callback: Callback | None
+    ) -> Iterator[None]:
+        """A fit with its checkpoint and its callback, which are gone with it."""
+        own = self.chart if isinstance(self.chart, tuple) else None
+        try:
+            self._callback = callback
+            if checkpoint is None:
+                yield
+            else:
+                with Checkpoint(checkpoint, self._settings(samples), own) as self._checkpoint:
+                    yield
+        finally:
+            self._checkpoint = self._callback = None
 
     def _settings(self, samples: data.Samples) -> dict[str, Any]:
         """What must be the same for a fit to go on where it was interrupted."""
@@ -424,6 +465,7 @@ class AEOT(TransformerMixin, BaseEstimator):
             progress=self.progress,
             to_network=self.layout_.to_network,
             keeper=keeper,
+            on_epoch=self._teller("manifold"),
         )
 
     def _network(self, x: Any) -> Tensor:

@@ -34,7 +34,6 @@ app = typer.Typer(
     "distribution on it.",
     epilog="Start with [bold]brenier fit digits --out runs/digits[/] and open runs/digits/report.html",
     rich_markup_mode="rich",
-    add_completion=False,
 )
 
 

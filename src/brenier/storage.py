@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -143,6 +144,7 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     model.chart_.load_state_dict(_part(t, "chart."))
     model.chart_.eval()
     model.layout_ = Layout.from_dict(config["layout"])
+    model.n_features_in_ = math.prod(model.layout_.shape)
     model.labels_ = None if config["classes"] is None else np.array(config["classes"])[t["labels"].numpy()]
     model.codes_, model.weights_, model.validation_ = t["codes"], t["weights"], t["validation"]
     model.modes_ = t["modes"].numpy()

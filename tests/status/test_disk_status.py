@@ -64,9 +64,8 @@ def test_a_file_is_the_old_one_or_the_new_one(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_an_error_that_does_not_say_where_gets_the_place(tmp_path):
-    with open("/dev/full", "wb", buffering=0) as full:
-        with pytest.raises(OSError, match="No space left") as raised, disk.named(tmp_path / "run"):
-            full.write(b"x")
+    with pytest.raises(OSError, match="No space left") as raised, disk.named(tmp_path / "run"):
+        os.write(os.open("/dev/full", os.O_WRONLY), b"x")
     assert raised.value.filename == str(tmp_path / "run")
 
 
@@ -170,17 +169,16 @@ def test_a_folder_that_is_replaced_is_never_missing(tmp_path, monkeypatch):
     model = AEOT(chart="identity", tol=0.9, max_samples=2000).fit(X)
     folder = model.save(tmp_path / "model")
     other = AEOT(chart="identity", tol=0.8, max_samples=2000).fit(X)
-    moved, times = os.replace, [0]
+    moved, left = os.replace, [0]
 
     def killed(old, new):
         if os.path.isdir(old):
-            times[0] += 1
-            if times[0] == stop:
+            left[0] -= 1
+            if left[0] == 0:
                 raise KeyboardInterrupt
         moved(old, new)
 
-    for stop in (1, 2):  # before the old one steps aside, and before the new one steps in
-        times[0] = 0
+    for left[0] in (1, 2):  # before the old one steps aside, and before the new one steps in
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", killed)
             with pytest.raises(KeyboardInterrupt):

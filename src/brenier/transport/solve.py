@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -77,6 +78,7 @@ def solve(
     progress: bool = False,
     start: BrenierPotential | None = None,
     keeper: Keeper | None = None,
+    on_check: Callable[[dict[str, Any]], None] | None = None,
 ) -> TransportSolution:
     """The Brenier potential that carries `source` to `target`: min_h E(h) = ∫ u dmu − Σ nu_i h_i.
 
@@ -103,6 +105,7 @@ def solve(
         start: a warm start.
         keeper: gets the state of the stochastic method after each step, and gives back that of a solve that was
             interrupted: the same call, its generator in the same state, then ends with the same answer bit for bit.
+        on_check: called with each entry of the history that tells an error.
 
     Raises:
         ValueError: an unknown method, a tol or budget that is not positive, dimensions that differ.
@@ -151,9 +154,9 @@ def solve(
         compiled = _compiled(target, exact, began, max_seconds, bar)
         problem = SemiDiscrete(source, target, generator, compiled)
         if domain is not None and exact and compiled:
-            status, h, check = _exactly(problem, domain, method, tol, deadline, start, history, bar)
+            status, h, check = _exactly(problem, domain, method, tol, deadline, start, history, bar, on_check)
         else:  # exact methods that could not be compiled in time are out of time here, with a sampled error
-            loop = _Loop(problem, tol, began, max_seconds, max_samples, history, bar, keeper)
+            loop = _Loop(problem, tol, began, max_seconds, max_samples, history, bar, keeper, on_check)
             status, h, check = loop.run(problem.bures() if start is None else problem.own(start.heights).to(problem.nu))
             samples, began = samples + loop.samples, loop.began
     return TransportSolution(
@@ -208,11 +211,14 @@ def _exactly(
     start: BrenierPotential | None,
     history: list[dict[str, Any]],
     bar: Progress | None,
+    on_check: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[Status, Tensor, Check]:
     """Status, heights and error of an exact method, in float64 whatever the points' numbers."""
 
     def watch(record: dict[str, float]) -> None:
         history.append(record)
+        if on_check is not None:
+            on_check(record)
         if bar is not None:
             bar.console.print(f"  {method}: largest relative error of a mass {record['error']:.2g}")
 
@@ -240,8 +246,10 @@ class _Loop:
         history: list[dict[str, Any]],
         bar: Progress | None,
         keeper: Keeper | None = None,
+        on_check: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.problem, self.tol, self.began, self.bar, self.keeper = problem, tol, began, bar, keeper
+        self.problem, self.tol, self.began, self.bar = problem, tol, began, bar
+        self.keeper, self.on_check = keeper, on_check
         self.unit = max(problem.n / tol**2, 16_384)
         self.budget = int(LONGEST * self.unit) if max_samples is None else max_samples
         self.deadline = math.inf if max_seconds is None else began + max_seconds
@@ -348,6 +356,8 @@ class _Loop:
         seconds = time.perf_counter() - self.began
         record = {"samples": self.samples, "checked_on": check.samples, "seconds": seconds}
         self.history.append({**record, "chi2": check.chi2.mean, "sem": check.chi2.sem})
+        if self.on_check is not None:
+            self.on_check(self.history[-1])
         if self.bar is not None:
             self.bar.console.print(f"  relrms {check.relrms} on {check.samples:,} fresh samples")
         return check
