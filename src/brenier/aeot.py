@@ -376,11 +376,15 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), 1)
         whole("seed", self.seed, 0)
+        if not (self.chart in (None, "identity") or isinstance(self.chart, tuple)):
+            raise ValueError(f"chart must be None, 'identity' or a pair (encoder, decoder), got {self.chart!r}")
         for name in ("tol", "max_samples", "validation"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, numbers.Real):
+            if name == "max_samples" and value is None:
+                continue
+            if not isinstance(value, numbers.Real):
                 raise TypeError(f"{name} must be a number, got {value!r}")
-            if value is not None and name != "validation" and not value > 0:
+            if name != "validation" and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation must be a share from 0 up to 1, got {self.validation}")
@@ -441,8 +445,6 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if self.layout_.kind != "vectors":
                 raise ValueError(f"chart 'identity' takes vectors as codes, got images of shape {self.layout_.shape}")
             return manifold.Chart.identity()
-        if self.chart is not None:
-            raise ValueError(f"chart must be None, 'identity' or a pair (encoder, decoder), got {self.chart!r}")
         dim = self.latent_dim
         if dim is None:
             estimate = manifold.intrinsic_dimension(values.reshape(n, -1), seed=self.seed)

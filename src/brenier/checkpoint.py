@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -56,6 +57,7 @@ class Checkpoint:
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
+        self._new = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as closing:
             closing.enter_context(disk.locked(self.folder))
@@ -71,8 +73,10 @@ class Checkpoint:
             self._closing = closing.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._closing.close()
+        if self._new and kind in (ValueError, TypeError) and not any(self.folder.glob("*.safetensors")):
+            shutil.rmtree(self.folder)  # wrong input leaves nothing behind
 
     def stage(self, name: str, work: Callable[[Stage], T], generator: torch.Generator | None = None) -> tuple[T, float]:
         """What `work` gives and its seconds; where it was done before, what it gave, and the generator as it left it.

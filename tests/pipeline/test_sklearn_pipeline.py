@@ -59,9 +59,9 @@ def test_the_score_is_that_of_samples_not_of_reconstructions():
 
 
 def test_energy_is_unbiased_and_its_error_covers():
-    rng = np.random.default_rng(0)
-    found = [report.energy(rng.normal(size=(80, 2)), rng.normal(size=(60, 2)) + [1.0, 0]) for _ in range(200)]
-    truth = report.energy(rng.normal(size=(4000, 2)), rng.normal(size=(4000, 2)) + [1.0, 0])
+    rng, away = np.random.default_rng(0), np.array([1.0, 0.0])
+    found = [report.energy(rng.normal(size=(80, 2)), away + rng.normal(size=(60, 2))) for _ in range(200)]
+    truth = report.energy(rng.normal(size=(4000, 2)), away + rng.normal(size=(4000, 2)))
     means = np.array([each.mean for each in found])
     assert abs(means.mean() - truth.mean) < 3 * (means.std() / np.sqrt(200) + truth.sem)
     covered = np.mean([abs(each.mean - truth.mean) < 2 * each.sem for each in found])

@@ -228,6 +228,12 @@ ARRAYS = {  # a call, the type of its error, and words of the sentence
         ValueError,
         "positive",
     ),
+    "more codes than samples, kept": (
+        lambda _: AEOT(latent_dim=60).fit(X, checkpoint="kept"),
+        ValueError,
+        "got 60 for 60 samples",
+    ),
+    "no tol": (lambda _: AEOT(tol=None).fit(X), TypeError, "tol must be a number, got None"),
     "a checkpoint in a file": (lambda _: AEOT().fit(X, checkpoint=__file__), FileExistsError, "test_malformed"),
     "a model in a file": (lambda model: model.save(__file__), ValueError, "is no model folder"),
 }
