@@ -2,8 +2,9 @@
 
     python benchmarks/kills.py --kills 100
 
-Each kill falls at a seeded moment between the start of the process and the time that an uninterrupted fit takes: three
-in four are SIGKILL, one is SIGINT (Ctrl-C). After each the folder must hold the finished run, an unfinished one that
+Each kill falls at a seeded moment: half of them between the start of the process and the time that an uninterrupted run
+takes, half while the model is learned (the clock starts with the unfinished run). Three in four are SIGKILL, one is
+SIGINT (Ctrl-C). After each the folder must hold the finished run, an unfinished one that
 `--resume` goes on with, or nothing; and each run that was killed and resumed until it ended must be the model of an
 uninterrupted one, bit for bit. Inside the stages the state is saved at every chance instead of 2 % of the time.
 """
@@ -76,12 +77,16 @@ def kills(times: int, seed: int, folder: Path) -> tuple[Counter, int]:
     reference = folder / "reference"
     assert started(reference).wait() == 0
     seconds, run = time.perf_counter() - began, folder / "run"
+    learned = sum(storage.read(reference)[0]["seconds"].values())
     while (sum(found.values()) < times) or found_open(run):
         process, kill = started(run, "--resume"), sum(found.values()) < times
         end = chance.choice([signal.SIGKILL] * 3 + [signal.SIGINT])
         if kill:
+            learning = chance.random() < 0.5
+            while learning and process.poll() is None and not run.with_name("run.partial").exists():
+                time.sleep(0.01)
             try:
-                process.wait(chance.uniform(0, seconds))
+                process.wait(chance.uniform(0, learned if learning else seconds))
             except subprocess.TimeoutExpired:
                 process.send_signal(end)
         error = process.communicate()[1]

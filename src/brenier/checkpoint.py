@@ -27,7 +27,7 @@ FORMAT = 1
 BEGUN = "fit.json"  # what is fitted, and how
 SHARE = 0.02  # of the time, for saving inside a stage
 FIRST = 0.1  # seconds that a save takes, as long as none was timed
-KINDS = {
+KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         *(Estimate, Solution, Check, Moves, transport.BrenierPotential, transport.TransportSolution),
@@ -161,7 +161,8 @@ class Stage:
         if kind == "Status":
             return Status[content]
         if kind in ("list", "tuple"):
-            return {"list": list, "tuple": tuple}[kind](self._unpacked(each, tensors) for each in content)
+            items = [self._unpacked(each, tensors) for each in content]
+            return items if kind == "list" else tuple(items)
         parts = {self._unpacked(key, tensors): self._unpacked(each, tensors) for key, each in content}
         if kind == "dict":
             return parts

@@ -202,9 +202,10 @@ def fit(
             device=device,
             progress=not quiet,
         )
+        written: Report | None = None
         if resume and runs.finished(out, model, origin):
             say.print(f"{out} is finished: there is nothing to go on with")
-            written, metrics = None, runs.metrics_of(out)
+            metrics = runs.metrics_of(out)
         else:
             if not (resume and folders.begun(out)):
                 seconds, memory = runs.estimate(model, train, test)
