@@ -146,7 +146,7 @@ class Stage:
             head, tensors = {}, {}
         if head.get("sha256") != _digest(head.get("record", ""), tensors):
             raise ValueError(f"{self.path} was changed or cut after it was saved: remove it to repeat that stage")
-        _check_format(self.path, head["format"])
+        _check_format(self.path, head.get("format"))
         return self._unpacked(json.loads(head["record"]), tensors)
 
     def _unpacked(self, value: Any, tensors: dict[str, Tensor]) -> Any:

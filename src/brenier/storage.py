@@ -32,7 +32,7 @@ def write(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]
         ValueError: the folder holds something else.
         OSError: the place can't be written; a model that was there stays.
     """
-    folder = Path(folder).absolute()
+    given, folder = Path(folder), Path(folder).absolute()
     disk.recover(folder)
     if folder.exists() and not (folder / CONFIG).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is no model folder; choose another place")
@@ -44,7 +44,7 @@ def write(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]
         disk.replace(folder, side)
     finally:
         shutil.rmtree(side, ignore_errors=True)
-    return folder
+    return given
 
 
 def into(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
