@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from brenier.checks import whole
@@ -134,6 +135,8 @@ def _from_path(path: Path, split: str, limit: int | None) -> Pair:
 def _from_memory(source: Any, limit: int | None) -> tuple[Any, Any]:
     if isinstance(source, Samples):
         return source.values, source.labels
+    if issparse(source):
+        raise TypeError(f"source must be dense, got a sparse {type(source).__name__}: pass source.toarray()")
     if isinstance(source, DataLoader):
         xs, ys = _columns(source, batched=1)
         return np.concatenate(xs), np.concatenate(ys) if ys else None
