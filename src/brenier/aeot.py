@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from brenier import data, device, manifold, measures, report, storage, transport
+from brenier.checkpoint import Checkpoint, fingerprint
+from brenier.checks import whole
 from brenier.generate import Draw, TransportSampler
-from brenier.solution import Estimate, Solution
+from brenier.solution import Estimate, Keeper, Solution
+
+T = TypeVar("T")
+Callback = Callable[[str, dict[str, Any]], None]
+SAME = (  # to go on where a fit was interrupted
+    *("latent_dim", "latent", "optimizer", "constraints", "extension"),
+    *("tol", "epochs", "max_samples", "validation", "seed", "device"),
+)
 
 
-class AEOT(TransformerMixin, BaseEstimator):
+class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A generative model: an autoencoder learns the data manifold, a convex transport the distribution on it.
 
     Args:
@@ -54,6 +64,9 @@ class AEOT(TransformerMixin, BaseEstimator):
         ((3, 2), 8)
     """
 
+    _checkpoint: Checkpoint | None = None  # while `fit` runs
+    _callback: Callback | None = None
+
     def __init__(
         self,
         latent_dim: int | None = None,
@@ -84,35 +97,43 @@ class AEOT(TransformerMixin, BaseEstimator):
         self.device = device
         self.progress = progress
 
-    def fit(self, x: Any, y: Any = None) -> Self:
+    def fit(
+        self, x: Any, y: Any = None, checkpoint: str | Path | None = None, callback: Callback | None = None
+    ) -> Self:
         """Learn the manifold of samples x, then the distribution of their codes; labels y (m,) are optional.
 
         x is an array or tensor of images or vectors, a data frame (each column is then scaled or coded by what it
-        holds), a torch Dataset or DataLoader, or what `data.load` gives.
+        holds), a torch Dataset or DataLoader, or what `data.load` gives. With `checkpoint`, a folder, the state is kept
+        there: the same call goes on where the last one was interrupted, and ends with the same model. The folder stays
+        until it is removed. `callback` is called with the name of a stage and a dict: each entry of the history of
+        training and transport as it is made, and the seconds of each stage.
 
         Raises:
-            ValueError, TypeError: x or y is not what it should be; an argument is out of range.
+            ValueError, TypeError: x or y is not what it should be; an argument is out of range; the checkpoint is of
+                other data or other settings.
             ArithmeticError: the training diverged.
+            OSError: the checkpoint can't be written, or another process has it.
         """
         self._check_parameters()
         place = device.find(self.device)
         samples = data.load(x, labels=y)
         self.layout_ = data.Layout.of(x) if isinstance(x, np.ndarray | Tensor) else samples.layout
         self.labels_ = samples.labels
+        self.n_features_in_ = math.prod(self.layout_.shape)
         self.seconds_: dict[str, float] = {}
         self._data: data.Samples | None = samples
         self._features: report.Features | None = None
         rows = torch.randperm(len(samples), generator=self._generator(1))
         self.validation_ = rows[: math.ceil(self.validation * len(samples))].sort().values
 
-        # 1, 2: samples to codes, by a chart of the manifold they lie on
-        with self._stage("manifold"):
-            self.chart_ = self._chart(samples.values)
-            self.training_ = self._train(samples.values, place)
-            self.codes_ = self.chart_.encode(samples.values, to_network=self.layout_.to_network).cpu()
+        with self._watched(samples, checkpoint, callback):
+            # 1, 2: samples to codes, by a chart of the manifold they lie on
+            learn = partial(self._learn, samples.values, place)
+            self.chart_, self.training_, self.codes_ = self._stage("manifold", learn)
 
-        # 3, 4: codes to a measure, and the convex transport that carries noise to it
-        return self._solve(measures.Discrete(self.codes_.to(place)))
+            # 3, 4: codes to a measure, and the convex transport that carries noise to it
+            self._solve(measures.Discrete(self.codes_.to(place)))
+        return self
 
     def reweight(self, weights: Any) -> Self:
         """Give the training samples new weights (n,) and solve again from where the transport stands: no retraining.
@@ -133,34 +154,36 @@ class AEOT(TransformerMixin, BaseEstimator):
         strength: float | None = None,
     ) -> Self:
         source, generator = measures.Gaussian(target.dim), self._generator(2, target.points.device)
-        with self._stage("transport"):
-            self.transport_ = transport.solve(
-                source,
-                target,
-                tol=self.tol,
-                max_samples=self.max_samples,
-                generator=generator,
-                progress=self.progress,
-                start=start,
-            )
+        solve = partial(
+            transport.solve,
+            source,
+            target,
+            tol=self.tol,
+            max_samples=self.max_samples,
+            generator=generator,
+            progress=self.progress,
+            start=start,
+            on_check=self._teller("transport"),
+        )
+        self.transport_ = self._stage("transport", lambda keeper: solve(keeper=keeper), generator)
         self._start = self.transport_.potential if start is None else start
-        potential = self.transport_.potential
-        with self._stage("cells"):
-            self.cells_ = transport.cells(potential, source, generator=generator)
-        with self._stage("singular set"):
-            self.singular_ = transport.singular_set(potential, source, self.cells_, generator)
+        u = self.transport_.potential
+        self.cells_ = self._stage("cells", lambda _: transport.cells(u, source, generator=generator), generator)
+        split = partial(transport.singular_set, u, source, self.cells_, generator)
+        self.singular_ = self._stage("singular set", lambda _: split(), generator)
         # 5: from finitely many codes to new ones
-        with self._stage("extension"):
-            self.extension_ = transport.extend(
-                potential,
-                source,
-                self.extension,
-                strength=strength,
-                judges=self.validation_.to(target.points.device),
-                found=self.cells_,
-                singular=self.singular_,
-                generator=generator,
-            )
+        extend = partial(
+            transport.extend,
+            u,
+            source,
+            self.extension,
+            strength=strength,
+            judges=self.validation_.to(target.points.device),
+            found=self.cells_,
+            singular=self.singular_,
+            generator=generator,
+        )
+        self.extension_ = self._stage("extension", lambda _: extend(), generator)
         self.weights_ = target.weights
         self.modes_ = self.singular_.modes.cpu().numpy()
         return self
@@ -269,6 +292,22 @@ class AEOT(TransformerMixin, BaseEstimator):
         }
         return self.judge(drawn.codes, x) | transport_numbers
 
+    def score(self, x_test: Any, y: Any = None, seed: int = 0) -> float:
+        """Minus the squared energy distance from new samples to samples x_test (m, ...) that the fit never saw.
+
+        In the space of the data, so that models of other dimensions compare: a dimension too low blurs the samples, one
+        too high makes their distribution harder to learn. As many new samples are drawn as x_test has, 10,000 at most.
+        Larger is better, 0 or a little more is the best. y is ignored: it is there for scikit-learn.
+        """
+        x = self._network(x_test)
+        x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()].flatten(1)
+        new = self.layout_.to_network(self.sample(len(x), seed)).flatten(1)
+        return -report.energy(new, x).mean
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.codes_.shape[1]
+
     def judge(self, codes: Tensor, x_test: Tensor) -> dict[str, Estimate]:
         """The numbers of `evaluate` for any new codes (m, d), against test samples in network form."""
         return report.evaluate(
@@ -367,21 +406,73 @@ class AEOT(TransformerMixin, BaseEstimator):
             raise ValueError(f"latent {self.latent!r} needs the library's own networks, got chart {self.chart!r}")
         if self.optimizer not in manifold.OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(manifold.OPTIMIZERS)}, got {self.optimizer!r}")
+        for name in ("latent_dim", "epochs"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), 1)
+        whole("seed", self.seed, 0)
+        if not (self.chart in (None, "identity", "network") or isinstance(self.chart, tuple)):
+            raise ValueError(
+                f"chart must be None, 'identity', 'network' or a pair (encoder, decoder), got {self.chart!r}"
+            )
+        for name in ("tol", "max_samples", "validation"):
+            value = getattr(self, name)
+            if name == "max_samples" and value is None:
+                continue
+            if not isinstance(value, int | float | np.number):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+            if name != "validation" and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation must be a share from 0 up to 1, got {self.validation}")
-        for name in ("latent_dim", "epochs", "max_samples", "tol"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
 
     def _generator(self, stage: int, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device=device).manual_seed(1000 * self.seed + stage)
 
+    def _stage(self, name: str, work: Callable[[Keeper | None], T], generator: torch.Generator | None = None) -> T:
+        """What `work` gives, its time kept; where there is a checkpoint, from there if it was done before."""
+        if self._checkpoint is None:
+            began = time.perf_counter()
+            answer, seconds = work(None), time.perf_counter() - began
+        else:
+            answer, seconds = self._checkpoint.stage(name, work, generator)
+        self.seconds_[name] = seconds
+        if self._callback is not None:
+            self._callback(name, {"seconds": seconds})
+        return answer
+
+    def _teller(self, stage: str) -> Callable[[dict[str, Any]], None] | None:
+        return None if self._callback is None else partial(self._callback, stage)
+
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds_[name] = time.perf_counter() - began
+    def _watched(
+        self, samples: data.Samples, checkpoint: str | Path | None, callback: Callback | None
+    ) -> Iterator[None]:
+        """A fit with its checkpoint and its callback, which are gone with it."""
+        own = self.chart if isinstance(self.chart, tuple) else None
+        try:
+            self._callback = callback
+            if checkpoint is None:
+                yield
+            else:
+                with Checkpoint(checkpoint, self._settings(samples), own) as self._checkpoint:
+                    yield
+        finally:
+            self._checkpoint = self._callback = None
+
+    def _settings(self, samples: data.Samples) -> dict[str, Any]:
+        """What must be the same for a fit to go on where it was interrupted."""
+        chart = [str(module) for module in self.chart] if isinstance(self.chart, tuple) else self.chart
+        known = {name: getattr(self, name) for name in SAME}
+        return {**known, "chart": chart, "data": fingerprint(samples.values, samples.labels)}
+
+    def _learn(
+        self, values: np.ndarray, place: torch.device, keeper: Keeper | None
+    ) -> tuple[manifold.Chart, Solution | None, Tensor]:
+        """The chart, trained, how that went, and the codes of all samples."""
+        self.chart_ = self._chart(values)
+        trained = self._train(values, place, keeper)
+        codes = self.chart_.encode(values, to_network=self.layout_.to_network).cpu()
+        return self.chart_, trained, codes
 
     def _chart(self, values: np.ndarray) -> manifold.Chart:
         if isinstance(self.chart, tuple):
@@ -398,10 +489,6 @@ class AEOT(TransformerMixin, BaseEstimator):
                     f"chart 'identity' takes vectors as codes, or tables, got images of shape {self.layout_.shape}"
                 )
             return manifold.Chart.identity()
-        if self.chart not in (None, "network"):
-            raise ValueError(
-                f"chart must be None, 'identity', 'network' or a pair (encoder, decoder), got {self.chart!r}"
-            )
         dim = self.latent_dim
         if dim is None:
             flat = self.layout_.to_network(values).numpy() if self.layout_.kind == "table" else values.reshape(n, -1)
@@ -412,7 +499,7 @@ class AEOT(TransformerMixin, BaseEstimator):
         kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
         return manifold.build({**kind, "latent_dim": dim, "latent": self.latent}, generator=self._generator(3))
 
-    def _train(self, values: np.ndarray, place: torch.device) -> Solution | None:
+    def _train(self, values: np.ndarray, place: torch.device, keeper: Keeper | None) -> Solution | None:
         if next(self.chart_.parameters(), None) is None:
             return None
         return manifold.fit(
@@ -426,6 +513,8 @@ class AEOT(TransformerMixin, BaseEstimator):
             to_network=self.layout_.to_network,
             optimizer=self.optimizer,
             constraints=self.constraints,
+            keeper=keeper,
+            on_epoch=self._teller("manifold"),
         )
 
     def _network(self, x: Any) -> Tensor:

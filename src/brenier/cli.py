@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich import box
@@ -32,23 +36,24 @@ app = typer.Typer(
     "distribution on it.",
     epilog="Start with [bold]brenier fit digits --out runs/digits[/] and open runs/digits/report.html",
     rich_markup_mode="rich",
-    add_completion=False,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 2 wrong input (one line on stderr says what), 130 interrupted."""
+    """Run the command and exit: 0 done, 2 wrong input (one line on stderr says what), 130 interrupted or terminated."""
     # threads that wait give their core away: spinning, they slow themselves and everyone else on a busy machine
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = app(given, prog_name="brenier", standalone_mode=False) or 0
+        code = app(given, prog_name="brenier", standalone_mode=False, obj=given) or 0
     except UsageError as error:
-        code = _fail(error.format_message().rstrip(".") + "; see brenier --help", 2)
+        code = _fail(error.format_message().rstrip(".") + _got(error, given) + "; see brenier --help", 2)
     except ModuleNotFoundError as error:
         code = _fail(str(error), 2)
     except OSError as error:
-        code = _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 2)
+        code = _fail(_named(error), 2)
     except (ValueError, TypeError, ArithmeticError) as error:
         code = _fail(str(error), 2)
     except typer.Abort:
@@ -56,6 +61,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if code == 130:
         _fail("interrupted; nothing was written, and what was there before is as it was", code)
     sys.exit(code)
+
+
+def _got(error: Any, given: list[str]) -> str:
+    """The value that an option refused, where the message doesn't have it."""
+    names = getattr(getattr(error, "param", None), "opts", [])
+    values = [value for name, value in pairwise(given) if name in names]
+    values += [part.partition("=")[2] for part in given if part.partition("=")[0] in names and "=" in part]
+    return "".join(f", got {value!r}" for value in values[-1:] if repr(value) not in error.format_message())
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits: torch does not survive one while it is imported."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _named(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def _fail(reason: str, code: int) -> int:
@@ -121,6 +151,7 @@ def _brenier(
     "A transport that is not converged is done all the same: its sentence says what to change."
 )
 def fit(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -158,10 +189,15 @@ def fit(
     as_json: Json = False,
     quiet: Quiet = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a fit of RUN was interrupted, if one was; the same result.")
+    ] = False,
 ) -> None:
     """Learn a data set and write a run.
 
     The model is judged by test samples: where the data have no test split, by one in ten, set aside before the fit.
+
+    The state is kept in RUN.partial while this runs: an interrupted fit goes on with the same options and --resume.
 
     RUN will hold config.json and model.safetensors, metrics.json, history.jsonl, samples.png and report.html.
     """
@@ -169,11 +205,12 @@ def fit(
         raise ValueError(f"--tol must be positive and finite, got {tol}")
     say = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     with redirect_stdout(sys.stderr):  # bars and lines of the library: stdout is for the result
-        from brenier import AEOT, runs, storage
-        from brenier.device import find
+        with _undisturbed():
+            from brenier import AEOT, folders, runs
+            from brenier.device import find
 
         out = Path(os.path.abspath(out))
-        runs.refuse(out, overwrite)
+        folders.refuse(out, overwrite, resume)
         find(device)
         options = {"label": label, "drop": drop, "skip_bad": skip_bad, "size": size}
         origin = runs.origin(data, data_dir, limit, labels, seed, **{k: v for k, v in options.items() if v})
@@ -190,22 +227,25 @@ def fit(
             device=device,
             progress=not quiet,
         )
-        seconds, memory = runs.estimate(model, train, test)
-        say.print(f"this will take about {_minutes(seconds)}, {memory / 1e9:.1f} GB")
-        with runs.unfinished(out) as partial:
-            model.fit(train)
-            say.print(*(f"  {stage:<14}{took:8.1f} s" for stage, took in model.seconds_.items()), sep="\n")
-            say.print("  measuring the model, and samplers to compare it with")
-            written = model.report(partial / "report.html", test)
-            config, tensors = storage.pack(model)
-            storage.into(partial, config | {"data": origin}, tensors)
-            metrics = runs.metrics(model, written, len(train), len(test))
-            (partial / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-            (partial / "history.jsonl").write_text(runs.history(model), encoding="utf-8")
-            runs.save_png(partial / "samples.png", model, model.sample(96), columns=12)
+        written: Report | None = None
+        if resume and runs.finished(out, model, origin):
+            say.print(f"{out} is finished: there is nothing to go on with")
+            metrics = runs.metrics_of(out)
+        else:
+            if not (resume and folders.begun(out)):
+                seconds, memory = runs.estimate(model, train, test)
+                say.print(f"this will take about {_minutes(seconds)}, {memory / 1e9:.1f} GB")
+            try:
+                with folders.unfinished(out, overwrite, resume) as partial:
+                    model.fit(train, checkpoint=partial / folders.CHECKPOINT)
+                    say.print(*(f"  {stage:<14}{took:8.1f} s" for stage, took in model.seconds_.items()), sep="\n")
+                    say.print("  measuring the model, and samplers to compare it with")
+                    written, metrics = runs.fill(partial, model, train, test, origin)
+            except (KeyboardInterrupt, OSError) as error:
+                _go_on(error, folders.begun(out), context.obj)
     if as_json:
         print(json.dumps({"run": str(out)} | metrics))
-    elif not quiet:
+    elif not quiet and written is not None:
         _print_findings(written)
         print(f"\nThe model is in {out}\nThe report is in {out / 'report.html'}")
 
@@ -238,10 +278,11 @@ def sample(
         raise ValueError(f"--out must end in {', '.join(SUFFIXES)}, got {out}")
     import numpy as np
 
-    from brenier import load, runs
-    from brenier.data import arrow
+    with _undisturbed():
+        from brenier import folders, load, runs
+        from brenier.data import arrow
 
-    with runs.beside(out) as part:
+    with folders.beside(out) as part:
         model = load(run)
         made, wanted = model.layout_.kind, "table" if suffix in TABLES else "images" if suffix == ".png" else None
         if (made == "table" or wanted is not None) and made != wanted:
@@ -288,9 +329,10 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Judge a run by samples that it never saw: every number with its standard error."""
-    from brenier import load, runs, storage
-    from brenier.report import MEANING
-    from brenier.report.page import number
+    with _undisturbed():
+        from brenier import load, runs, storage
+        from brenier.report import MEANING
+        from brenier.report.page import number
 
     model = load(run)
     test = runs.unseen(data, data_dir, limit, storage.read(run)[0].get("data"))
@@ -333,7 +375,8 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Measure a run anew and write its page; or compare runs, on the test samples of the first."""
-    from brenier import load, runs, storage
+    with _undisturbed():
+        from brenier import folders, load, runs, storage
 
     others = others or []
     if len(others) > 1 or any((Path(other) / storage.CONFIG).is_file() for other in others):
@@ -345,7 +388,7 @@ def report(
         else runs.judges(run, data_dir)
     )
     page = run / "report.html" if out is None else out
-    with runs.beside(page) as part:
+    with folders.beside(page) as part:
         written = model.report(part, test)
     if as_json:
         print(json.dumps({"report": str(page)} | runs.metrics(model, written, len(model.codes_), len(test))))
@@ -391,13 +434,14 @@ def inspect(
     if weights is not None and model is None:
         raise ValueError(f"--weights {weights} needs --model package.module:factory, the network that they are of")
     with redirect_stdout(sys.stderr):  # lines of the user's modules
-        from brenier import data as data_sets
-        from brenier import load, runs, storage
-        from brenier import report as reports
+        with _undisturbed():
+            from brenier import data as data_sets
+            from brenier import folders, load, runs, storage
+            from brenier import report as reports
 
         if out is not None:
             out = Path(os.path.abspath(out))
-            runs.refuse(out, overwrite, "inspection.json", "inspection")
+            folders.refuse(out, overwrite, mark="inspection.json", what="inspection")
         network = None if model is None else runs.network(model, weights)
         if network is not None:
             samples = runs.unseen(data, data_dir, limit)
@@ -410,7 +454,7 @@ def inspect(
         except ImportError as error:
             raise ValueError(f"--picture {picture.value}: {error}") from None
         if out is not None:
-            with runs.unfinished(out) as partial:
+            with folders.unfinished(out, overwrite, mark="inspection.json", what="inspection") as partial:
                 found.write(partial)
     if as_json:
         print(json.dumps(({} if out is None else {"out": str(out)}) | found.asdict()))
@@ -423,6 +467,7 @@ def inspect(
 def _compare(folders: list[Path], out: Path | None, data_dir: Path | None, as_json: bool, quiet: bool) -> None:
     from brenier import report as reports
     from brenier import runs
+    from brenier.folders import beside
     from brenier.report.page import number
 
     test = runs.judges(folders[0], data_dir)
@@ -430,7 +475,7 @@ def _compare(folders: list[Path], out: Path | None, data_dir: Path | None, as_js
     findings, table = reports.compare(numbers)
     if out is not None:
         settings = {"test samples": f"{len(test):,} of {test.name}, those of {folders[0]}, whose features judge all"}
-        with runs.beside(out) as part:
+        with beside(out) as part:
             reports.write_page(part, "Runs compared", findings, [table], {}, settings, {})
     if as_json:
         page = {} if out is None else {"report": str(out)}
@@ -444,6 +489,15 @@ def _compare(folders: list[Path], out: Path | None, data_dir: Path | None, as_js
         console = Console(highlight=False)
         console.print(_sentences(findings))
         console.print(shown)
+
+
+def _go_on(error: KeyboardInterrupt | OSError, begun: bool, given: list[str]) -> NoReturn:
+    """End with the line that says how the fit goes on, where it can."""
+    if isinstance(error, BlockingIOError) or not begun:
+        raise error
+    reason, code = (_named(error), 2) if isinstance(error, OSError) else ("interrupted", 130)
+    command = shlex.join(["brenier", *given, *([] if "--resume" in given else ["--resume"])])
+    sys.exit(_fail(f"{reason}; go on with: {command}", code))
 
 
 def _minutes(seconds: float) -> str:

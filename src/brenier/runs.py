@@ -6,11 +6,9 @@ import importlib
 import json
 import math
 import os
-import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from brenier import manifold, measures, report, storage, transport
-from brenier.aeot import AEOT
+from brenier import disk, folders, manifold, measures, report, storage, transport
+from brenier.aeot import AEOT, SAME
 from brenier.aeot import load as load_model
+from brenier.checkpoint import differ
 from brenier.data import Samples, arrow, load
 from brenier.data.arrow import is_table
 from brenier.data.datasets import has_test_split
@@ -241,56 +240,19 @@ def _load_weights(made: nn.Module, path: Path) -> None:
     made.load_state_dict(tensors)
 
 
-def refuse(out: Path, overwrite: bool, mark: str = "config.json", what: str = "run") -> None:
-    """Raise FileExistsError where a run may not be written: over what isn't a run, or without leave to overwrite.
+def finished(out: Path, model: AEOT, source: Mapping[str, Any]) -> bool:
+    """Whether the run is there already and nothing of it is to be done; what an end by force left there is removed.
 
-    The file `mark` tells a run from other folders.
+    Raises:
+        ValueError: it is there with other settings or data.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / mark).is_file():
-        raise FileExistsError(f"{out} exists and is no {what}: choose another place")
-    if not overwrite:
-        raise FileExistsError(f"{out} exists: choose another place, or pass --overwrite to replace it")
-
-
-@contextmanager
-def unfinished(out: Path) -> Iterator[Path]:
-    """The folder OUT.partial to work in; renamed to OUT in the end, removed without a trace if that isn't reached.
-
-    One that a run left which was killed is replaced.
-    """
-    partial, old = (out.with_name(out.name + end) for end in (".partial", ".old"))
-    new = [folder for folder in out.parents if not folder.exists()]
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(out, old)
-        os.replace(partial, out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        for folder in new:
-            if not any(folder.iterdir()):
-                folder.rmdir()
-
-
-@contextmanager
-def beside(out: Path) -> Iterator[Path]:
-    """A file to write first, of the same suffix, renamed to `out` in the end."""
-    if not out.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {out.absolute().parent} to write {out.name} to")
-    if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder; name a file to write")
-    part = out.with_name(f".{out.stem}.partial{out.suffix}")
-    try:
-        yield part
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    if folders.begun(out) or not (out / storage.CONFIG).is_file():
+        return False
+    known = storage.read(out)[0]
+    same = {name: known["parameters"].get(name) for name in SAME}
+    differ(out, same | {"data": known.get("data")}, {name: getattr(model, name) for name in SAME} | {"data": source})
+    folders.clear(out)
+    return True
 
 
 def save_png(path: Path, model: AEOT, samples: Any, columns: int | None = None) -> None:
@@ -336,6 +298,25 @@ def plain(numbers: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]
         name: {key: part if math.isfinite(part) else None for key, part in value._asdict().items()}
         for name, value in numbers.items()
     }
+
+
+def fill(
+    folder: Path, model: AEOT, train: Samples, test: Samples, source: dict[str, Any]
+) -> tuple[report.Report, dict[str, Any]]:
+    """Write the files of a run: the report and what `metrics` gives come back."""
+    written = model.report(folder / "report.html", test)
+    config, tensors = storage.pack(model)
+    numbers = metrics(model, written, len(train), len(test))
+    disk.write(folder / "metrics.json", json.dumps(numbers, indent=1).encode())
+    disk.write(folder / "history.jsonl", history(model).encode())
+    save_png(folder / "samples.png", model, model.sample(96), columns=12)
+    storage.into(folder, config | {"data": source}, tensors)
+    return written, numbers
+
+
+def metrics_of(out: Path) -> dict[str, Any]:
+    """What a run's metrics.json holds."""
+    return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
 
 
 def metrics(model: AEOT, written: report.Report, train: int, test: int) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""How every measured number and every iterative answer is reported: `Estimate`, `Status`, `Solution`."""
+"""How every measured number and every iterative answer is reported: `Estimate`, `Status`, `Solution`; `Keeper`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 
 class Estimate(NamedTuple):
@@ -58,3 +59,16 @@ class Solution:
     def converged(self) -> bool:
         """Whether the stated error is within the tolerance: exactly, or confirmed on samples never seen before."""
         return str(self.status).startswith("converged")
+
+
+class Keeper(Protocol):
+    """Where a long iteration leaves its state, to go on from there if it is interrupted.
+
+    A state is a dict of numbers, strings, tensors, arrays, answers of this library, and lists and dicts of these.
+    """
+
+    def recall(self) -> dict[str, Any] | None:
+        """The state that an interrupted iteration left, None where there is none."""
+
+    def keep(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Offer a state after every step: it is made and taken only when it is time for one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from brenier import manifold, transport
+from brenier import disk, manifold, transport
 from brenier.data import Layout
 from brenier.report import Features
 from brenier.solution import Estimate, Solution, Status
@@ -26,23 +26,25 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def write(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
-    """Write a model folder: to the side, then renamed. A model that is there already is replaced.
+    """Write a model folder: to the side, flushed, then renamed. A model that is there already is replaced.
 
     Raises:
         ValueError: the folder holds something else.
-        OSError: the place can't be written.
+        OSError: the place can't be written; a model that was there stays.
     """
-    folder = Path(folder)
+    given, folder = Path(folder), Path(folder).absolute()
+    disk.recover(folder)
     if folder.exists() and not (folder / CONFIG).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is no model folder; choose another place")
-    side = folder.with_name(folder.name + ".writing")
+    side = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(side, ignore_errors=True)
     side.mkdir(parents=True)
-    into(side, config, tensors)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(side, folder)
-    return folder
+    try:
+        into(side, config, tensors)
+        disk.replace(folder, side)
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
+    return given
 
 
 def into(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -50,10 +52,10 @@ def into(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> No
     weights = save(
         {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     )
-    (folder / WEIGHTS).write_bytes(weights)
+    disk.write(folder / WEIGHTS, weights)
     record = {"format": FORMAT, **config, "checksums": {WEIGHTS: hashlib.sha256(weights).hexdigest()}}
     record["checksums"][CONFIG] = _checksum(record)
-    (folder / CONFIG).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    disk.write(folder / CONFIG, json.dumps(record, indent=1).encode())
 
 
 def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -63,18 +65,20 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         FileNotFoundError: the folder or one of its files is missing.
         ValueError: a file is truncated, was edited, or has another format.
     """
-    folder = Path(folder)
-    for path in (folder, folder / CONFIG, folder / WEIGHTS):
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: no model to load")
+    folder = disk.standing(Path(folder))
+    missing = [path for path in (folder / CONFIG, folder / WEIGHTS) if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{missing[0] if folder.is_dir() else folder} is missing: no model to load")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         stated = config["checksums"]
         known = stated[CONFIG], stated[WEIGHTS]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / CONFIG} is damaged: it isn't the JSON record that was saved") from None
-    if config.get("format") != FORMAT:
-        raise ValueError(f"{folder / CONFIG} has format {config.get('format')}, this version reads format {FORMAT}")
+    if (known_format := config.get("format")) != FORMAT:
+        newer = isinstance(known_format, int) and known_format > FORMAT
+        out = "load it with a newer brenier" if newer else "fit again, or load it with the brenier that wrote it"
+        raise ValueError(f"{folder / CONFIG} has format {known_format}, this version reads format {FORMAT}: {out}")
     if _checksum(config) != known[0]:
         raise ValueError(f"{folder / CONFIG} was changed after it was saved: its checksum differs")
     weights = (folder / WEIGHTS).read_bytes()
@@ -140,6 +144,7 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     model.chart_.load_state_dict(_part(t, "chart."))
     model.chart_.eval()
     model.layout_ = Layout.from_dict(config["layout"])
+    model.n_features_in_ = math.prod(model.layout_.shape)
     model.labels_ = None if config["classes"] is None else np.array(config["classes"])[t["labels"].numpy()]
     model.codes_, model.weights_, model.validation_ = t["codes"], t["weights"], t["validation"]
     model.modes_ = t["modes"].numpy()

@@ -48,7 +48,7 @@ def test_bad_data_gets_one_sentence(x, y, error, message):
     ("parameters", "message"),
     [
         ({"latent_dim": 300}, "latent_dim must be less than the number of samples, got 300 for 200"),
-        ({"latent_dim": 0}, "latent_dim must be positive, got 0"),
+        ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
         ({"chart": "linear"}, "chart must be"),
         ({"device": "cuda:7"}, "device 'cuda:7' can't be used here"),
         ({"device": "abacus"}, "device 'abacus' can't be used here"),

@@ -192,17 +192,16 @@ def test_test_samples_must_fit_the_model(saved, capsys, tmp_path):
     assert not (saved / "report.html").exists()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError("the loss became nan")])
-def test_a_fit_that_breaks_off_leaves_nothing(error, capsys, tmp_path, monkeypatch):
+def test_a_fit_that_breaks_off_leaves_nothing(capsys, tmp_path, monkeypatch):
     def breaks(*_):
-        raise error
+        raise ArithmeticError("the loss became nan")
 
     monkeypatch.setattr(brenier.AEOT, "report", breaks)
     source = array(tmp_path, X)
     options = ("--latent-dim", 2, "--epochs", 1, "--quiet")
     code, out, err = ended(capsys, "fit", source, "--out", tmp_path / "deep" / "run", *options)
-    assert (code, out, err.count("\n")) == (130 if error is KeyboardInterrupt else 2, "", 1)
-    assert ("interrupted; nothing was written" if code == 130 else "the loss became nan") in err
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "the loss became nan" in err
     assert [file.name for file in tmp_path.iterdir()] == ["x.npy"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from brenier.checks import whole
@@ -172,6 +173,8 @@ def _named(source: Any) -> str:
 def _from_memory(source: Any, limit: int | None) -> Found:
     if isinstance(source, Samples):
         return Found(source.values, source.labels, source.table, source.skipped)
+    if issparse(source):
+        raise TypeError(f"source must be dense, got a sparse {type(source).__name__}: pass source.toarray()")
     if isinstance(source, DataLoader):
         xs, ys = _columns(source, batched=1)
         return Found(np.concatenate(xs), np.concatenate(ys) if ys else None)

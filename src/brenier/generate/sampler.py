@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from brenier.checks import whole
 from brenier.measures import Source
 from brenier.solution import Estimate
 from brenier.transport import Extension
@@ -39,12 +40,10 @@ class TransportSampler:
         """n codes, if `wanted` (targets,) bool is given from noise in the cells of wanted targets only.
 
         Raises:
-            ValueError: n or batch_size below 1, or no wanted target has any mass.
+            ValueError: n or batch_size below 1, or no wanted target has any mass; TypeError: no whole numbers.
             ArithmeticError: the wanted cells weren't hit in a thousand times the draws expected.
         """
-        for name, value in (("n", n), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        n, batch_size = whole("n", n, 1), whole("batch_size", batch_size, 1)
         share = 1.0 if wanted is None else self.extension.masses[wanted].sum().item()
         if share <= 0:
             raise ValueError("no wanted target has any mass to sample from")

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from brenier.manifold.chart import Chart, Convert, Samples, as_network, evaluating, place, take
 from brenier.manifold.networks import Decoder, Encoder, Restore, Standardise, draw_seed
-from brenier.solution import Solution, Status
+from brenier.solution import Keeper, Solution, Status
 
 STEPS = {"adamw": 5000, "natural": 1000}
 CHUNK = 1024
@@ -42,6 +43,7 @@ def fit(
     to_network: Convert = as_network,
     optimizer: str = "adamw",
     constraints: str | Mapping[str, str] | None = None,
+    keeper: Keeper | None = None,
 ) -> Solution:
     """Train a chart in place to rebuild x (m, ...): min Σ |g(f(x)) − x|², mean over entries.
 
@@ -65,6 +67,8 @@ def fit(
         optimizer: "adamw", or "natural": `information.NaturalGradient` with K-FAC, whose steps are dearer and fewer.
         constraints: manifolds that weights stay on, by layer, {"encoder.body.0": "stiefel"}, or one for the encoder's
             last linear layer; see `riemannian.constrain`.
+        keeper: gets the state after each epoch, and gives back that of a training that was interrupted: the same call
+            then ends with the same weights, bit for bit, as if it had not been (on one machine and as many threads).
 
     Returns:
         Solution with history, one dict per epoch: epoch, loss, validation, lr, seconds.
@@ -104,10 +108,15 @@ def fit(
 
     history: list[dict[str, Any]] = []
     best, best_epoch, best_weights = math.inf, 0, chart.state_dict()
+    left = None if keeper is None else keeper.recall()
+    if left is not None:
+        _put_back(left["moving"], chart, optimiser, schedule, order)
+        history, best, best_epoch, best_weights = left["history"], left["best"], left["epoch"], left["weights"]
+        start -= history[-1]["seconds"]
     status = Status.EPOCHS_DONE
     with _bar(progress) as bar:
-        task = bar.add_task("fit", total=epochs, loss="")
-        for epoch in range(1, epochs + 1):
+        task = bar.add_task("fit", total=epochs, completed=len(history), loss="")
+        for epoch in range(len(history) + 1, epochs + 1):
             loss = 0.0
             rebuild.train()
             for rows in train[torch.randperm(len(train), generator=order)].tensor_split(steps):
@@ -124,6 +133,9 @@ def fit(
             elif epoch - best_epoch >= patience:
                 status = Status.STOPPED_EARLY
                 break
+            if keeper is not None:
+                done = {"history": history, "best": best, "epoch": best_epoch, "weights": best_weights}
+                keeper.keep(partial(_kept, done, chart, optimiser, schedule, order))
     chart.load_state_dict(best_weights)
     for layer in constrained:
         remove_parametrizations(layer, "weight")
@@ -142,6 +154,40 @@ class _Batches:
 
     def __call__(self, rows: Tensor) -> Tensor:
         return place(self.to_network(take(self.x, rows)), self.like)
+
+
+def _kept(done: dict[str, Any], *moving: Any) -> dict[str, Any]:
+    """The state of a training after an epoch."""
+    return done | {"moving": _moving(*moving)}
+
+
+def _moving(chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator) -> dict[str, Any]:
+    """What a step changes."""
+    return {
+        "chart": dict(chart.state_dict()),
+        "moments": [dict(optimiser.state.get(p, {})) for p in chart.parameters()],
+        "natural": optimiser.state_dict().get("natural"),
+        "schedule": schedule.state_dict(),
+        "order": order.get_state(),
+    }
+
+
+def _put_back(
+    moving: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
+) -> None:
+    """Bring everything that a step changes to what `_moving` gave; moments in the layout of their parameters."""
+    chart.load_state_dict(moving["chart"])
+    if moving["natural"] is not None:
+        optimiser.load_state_dict({**optimiser.state_dict(), "natural": moving["natural"]})
+    for p, moments in zip(chart.parameters(), moving["moments"], strict=True):
+        if moments:
+            optimiser.state[p] = {
+                name: torch.empty_like(p).detach().copy_(value) if value.shape == p.shape else value
+                for name, value in moments.items()
+            }
+    schedule.load_state_dict(moving["schedule"])
+    optimiser.param_groups[0]["lr"] = schedule.get_last_lr()[0]
+    order.set_state(moving["order"])
 
 
 def _budget(

@@ -7,8 +7,9 @@ from brenier.report.evaluation import AT_MOST, evaluate
 from brenier.report.features import Features
 from brenier.report.findings import MEANING, Material, Report, peak_memory, write_report
 from brenier.report.inspection import Inspection, inspect
-from brenier.report.numbers import c2st, exact_copies, frechet, nn_ratio, precision_recall_density_coverage
+from brenier.report.numbers import c2st, energy, exact_copies, frechet, nn_ratio, precision_recall_density_coverage
 from brenier.report.page import Finding, Picture, Table, write_page
+from brenier.report.watching import tensorboard
 
 __all__ = [
     "AT_MOST",
@@ -23,6 +24,7 @@ __all__ = [
     "baselines",
     "c2st",
     "compare",
+    "energy",
     "evaluate",
     "exact_copies",
     "figures",
@@ -33,6 +35,7 @@ __all__ = [
     "nn_ratio",
     "peak_memory",
     "precision_recall_density_coverage",
+    "tensorboard",
     "write_page",
     "write_report",
 ]

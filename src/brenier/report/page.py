@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +13,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
+from brenier import disk
 from brenier.solution import Estimate
 
 
@@ -134,7 +134,5 @@ def write_page(
         longest=max(timing.values(), default=1) or 1,
         map=interactive and interactive.to_html(config, full_html=False, include_mathjax=False, div_id="codes"),
     )
-    part = path.with_name(path.name + ".partial")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
+    disk.write(path, page.encode())
     return path

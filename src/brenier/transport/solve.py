@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from brenier.device import find
 from brenier.measures import Discrete, Source
-from brenier.solution import Estimate, Solution, Status
+from brenier.solution import Estimate, Keeper, Solution, Status
 from brenier.transport import compiling
 from brenier.transport.bounds import Moves
 from brenier.transport.domain import Domain
@@ -76,6 +77,8 @@ def solve(
     device: torch.device | str | None = None,
     progress: bool = False,
     start: BrenierPotential | None = None,
+    keeper: Keeper | None = None,
+    on_check: Callable[[dict[str, Any]], None] | None = None,
 ) -> TransportSolution:
     """The Brenier potential that carries `source` to `target`: min_h E(h) = ∫ u dmu − Σ nu_i h_i.
 
@@ -100,6 +103,9 @@ def solve(
         device: where to solve; the points' device when None.
         progress: a bar with the error of the last check.
         start: a warm start.
+        keeper: gets the state of the stochastic method after each step, and gives back that of a solve that was
+            interrupted: the same call, its generator in the same state, then ends with the same answer bit for bit.
+        on_check: called with each entry of the history that tells an error.
 
     Raises:
         ValueError: an unknown method, a tol or budget that is not positive, dimensions that differ.
@@ -148,11 +154,11 @@ def solve(
         compiled = _compiled(target, exact, began, max_seconds, bar)
         problem = SemiDiscrete(source, target, generator, compiled)
         if domain is not None and exact and compiled:
-            status, h, check = _exactly(problem, domain, method, tol, deadline, start, history, bar)
+            status, h, check = _exactly(problem, domain, method, tol, deadline, start, history, bar, on_check)
         else:  # exact methods that could not be compiled in time are out of time here, with a sampled error
-            loop = _Loop(problem, tol, began, max_seconds, max_samples, history, bar)
+            loop = _Loop(problem, tol, began, max_seconds, max_samples, history, bar, keeper, on_check)
             status, h, check = loop.run(problem.bures() if start is None else problem.own(start.heights).to(problem.nu))
-            samples += loop.samples
+            samples, began = samples + loop.samples, loop.began
     return TransportSolution(
         status=status,
         seconds=time.perf_counter() - began,
@@ -205,11 +211,14 @@ def _exactly(
     start: BrenierPotential | None,
     history: list[dict[str, Any]],
     bar: Progress | None,
+    on_check: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[Status, Tensor, Check]:
     """Status, heights and error of an exact method, in float64 whatever the points' numbers."""
 
     def watch(record: dict[str, float]) -> None:
         history.append(record)
+        if on_check is not None:
+            on_check(record)
         if bar is not None:
             bar.console.print(f"  {method}: largest relative error of a mass {record['error']:.2g}")
 
@@ -236,44 +245,61 @@ class _Loop:
         max_samples: int | None,
         history: list[dict[str, Any]],
         bar: Progress | None,
+        keeper: Keeper | None = None,
+        on_check: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.problem, self.tol, self.began, self.bar = problem, tol, began, bar
+        self.keeper, self.on_check = keeper, on_check
         self.unit = max(problem.n / tol**2, 16_384)
         self.budget = int(LONGEST * self.unit) if max_samples is None else max_samples
         self.deadline = math.inf if max_seconds is None else began + max_seconds
         self.descent_deadline = math.inf if max_seconds is None else began + 0.85 * max_seconds
         self.samples, self.history = 0, history
+        self.size, self.rate = FIRST * self.unit, RATE
 
     def run(self, h: Tensor) -> tuple[Status, Tensor, Check]:
         """Status, heights and the check that speaks for them."""
-        end = 1e-3 * self.problem.spacing()
-        best, least = h, self.check(h)
-        check = least
-        size, rate = FIRST * self.unit, RATE
-        while True:
-            if check.within(self.tol):
-                check = self.check(h)  # a lucky set must not decide: another fresh one has to agree
-                if check.within(self.tol):
-                    return Status.CONVERGED, h, check
-            if check.chi2.mean <= least.chi2.mean:
-                best, least = h, check
-            if time.perf_counter() > self.descent_deadline:
-                return Status.OUT_OF_TIME, best, least
-            if self.samples >= self.budget:
-                return Status.OUT_OF_SAMPLES, best, least
-            if self.stalled():
-                return Status.OUT_OF_PRECISION, best, least
-            h = self.descend(h, rate, end, min(int(size), self.budget - self.samples))
+        self.end = 1e-3 * self.problem.spacing()
+        left = None if self.keeper is None else self.keeper.recall()
+        if left is None:
             check = self.check(h)
-            size, rate = 2 * size, rate / 2
+            self.best, self.least = h, check
+        else:
+            self.put_back(left)
+        while True:
+            if left is None:
+                if check.within(self.tol):
+                    check = self.check(h)  # a lucky set must not decide: another fresh one has to agree
+                    if check.within(self.tol):
+                        return Status.CONVERGED, h, check
+                if check.chi2.mean <= self.least.chi2.mean:
+                    self.best, self.least = h, check
+                if time.perf_counter() > self.descent_deadline:
+                    return Status.OUT_OF_TIME, self.best, self.least
+                if self.samples >= self.budget:
+                    return Status.OUT_OF_SAMPLES, self.best, self.least
+                if self.stalled():
+                    return Status.OUT_OF_PRECISION, self.best, self.least
+            h, left = self.descend(h, left), None
+            check = self.check(h)
+            self.size, self.rate = 2 * self.size, self.rate / 2
 
-    def descend(self, h: Tensor, rate: float, end: Tensor, samples: int) -> Tensor:
-        """One pass over fresh samples."""
-        problem, batch = self.problem, self.batch(h, samples)
-        method = AveragedAdam(h, problem.nu, rate, end, samples // batch, problem.groups, problem.spreads)
-        task = self.bar.add_task(f"transport, pass of {samples:,.0f} samples", total=method.steps) if self.bar else None
+    def descend(self, h: Tensor, left: dict[str, Any] | None = None) -> Tensor:
+        """One pass over fresh samples, or the rest of one that was interrupted."""
+        problem = self.problem
+        if left is None:
+            samples = min(int(self.size), self.budget - self.samples)
+            batch = self.batch(h, samples)
+            steps = samples // batch
+        else:
+            batch, steps = left["batch"], left["steps"]
+        method = AveragedAdam(h, problem.nu, self.rate, self.end, steps, problem.groups, problem.spreads)
+        if left is not None:
+            method.put_back(left["moving"])
+        named = f"transport, pass of {steps * batch:,.0f} samples"
+        task = self.bar.add_task(named, total=steps, completed=method.t) if self.bar else None
         began, spent = time.perf_counter(), 0.0
-        for _ in range(method.steps):
+        for _ in range(method.t, steps):
             method.step(problem.counts(method.h, batch), batch, spent)
             self.samples += batch
             if self.bar is not None and task is not None:
@@ -281,7 +307,29 @@ class _Loop:
             spent = (time.perf_counter() - began) / max(self.descent_deadline - began, 1e-9)
             if spent >= 1:
                 break
+            if self.keeper is not None:
+                self.keeper.keep(lambda: self.state() | {"batch": batch, "steps": steps, "moving": method.moving()})
         return method.answer
+
+    def state(self) -> dict[str, Any]:
+        """What the passes so far came to."""
+        generator = self.problem.sampler.generator
+        return {
+            "seconds": time.perf_counter() - self.began,
+            "generator": None if generator is None else generator.get_state(),
+            **{name: getattr(self, name) for name in ("best", "least", "size", "rate", "samples", "history")},
+        }
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave, its time counted."""
+        for name in ("best", "least", "size", "rate", "samples"):
+            setattr(self, name, state[name])
+        self.history[:] = state["history"]
+        for name in ("began", "deadline", "descent_deadline"):
+            setattr(self, name, getattr(self, name) - state["seconds"])
+        generator = self.problem.sampler.generator
+        if generator is not None and state["generator"] is not None:
+            generator.set_state(state["generator"])
 
     def batch(self, h: Tensor, samples: int) -> int:
         """Samples a step, by how many the pass may draw, and where time is short by how many it can."""
@@ -308,6 +356,8 @@ class _Loop:
         seconds = time.perf_counter() - self.began
         record = {"samples": self.samples, "checked_on": check.samples, "seconds": seconds}
         self.history.append({**record, "chi2": check.chi2.mean, "sem": check.chi2.sem})
+        if self.on_check is not None:
+            self.on_check(self.history[-1])
         if self.bar is not None:
             self.bar.console.print(f"  relrms {check.relrms} on {check.samples:,} fresh samples")
         return check

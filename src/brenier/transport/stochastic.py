@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,17 @@ class AveragedAdam:
         """Sums of values (n,) over the 8, 64, 512, ... groups."""
         finest = values.new_zeros(self.FAN**self.levels).index_add_(0, self.groups, values)
         return [finest.view(self.FAN**level, -1).sum(1) for level in range(1, self.levels + 1)]
+
+    def moving(self) -> dict[str, Any]:
+        """What a step changes."""
+        each = [(method.first, method.second, method.t) for method in (self.fine, *self.coarse)]
+        return {"h": self.h, "mean": self.mean, "t": self.t, "averaged": self.averaged, "each": each}
+
+    def put_back(self, moving: dict[str, Any]) -> None:
+        """Go on from what `moving` gave."""
+        self.h, self.mean, self.t, self.averaged = (moving[name] for name in ("h", "mean", "t", "averaged"))
+        for method, moments in zip((self.fine, *self.coarse), moving["each"], strict=True):
+            method.first, method.second, method.t = moments
 
     @property
     def answer(self) -> Tensor:
