@@ -6,9 +6,9 @@
 
 Peers: Adam, SGD with momentum 0.9, torch.optim.Muon for the weight matrices with Adam for the biases, SOAP and Shampoo
 of pytorch-optimizer. Everyone gets the same seconds for each trial of its grid and the same seconds for the run with
-what was best: the lowest training loss at the end. The grids: learning rates in half decades around the usual one, for
-natural gradient (K-FAC, `damping="lm"`) the interval of its factors. Seconds are of training alone, the evaluation on
-fixed samples is left out.
+what was best: the lowest training loss at the end. The grids: four learning rates in half decades around the usual one
+(decades for SGD); for natural gradient (K-FAC, `damping="lm"`) the steps between its factors. Seconds are of training
+alone, the evaluation on fixed samples is left out.
 
 --part autoencoder: 784-1000-500-250-30 and back (Hinton and Salakhutdinov 2006), tanh, linear code, Bernoulli pixels,
 sparse initial weights (Martens 2010): 15 weights a unit, normal. --part classifier: 784-512-256-10, ReLU. --part
@@ -142,8 +142,8 @@ def peers() -> list[Peer]:
     return [
         Peer("natural gradient, K-FAC", natural, (1, 3, 5, 10)),
         Peer("Adam", lambda n, t, lr: [torch.optim.Adam(n.parameters(), lr=lr)], rates(1e-3)),
-        Peer("SGD, momentum 0.9", lambda n, t, lr: [torch.optim.SGD(n.parameters(), lr, 0.9)], rates(1e-2)),
-        Peer("Muon", muon, rates(1e-3)),
+        Peer("SGD, momentum 0.9", lambda n, t, lr: [torch.optim.SGD(n.parameters(), lr, 0.9)], (1e-3, 1e-2, 1e-1, 1.0)),
+        Peer("Muon", muon, rates(3e-3)),
         Peer("SOAP", lambda n, t, lr: [pytorch_optimizer.SOAP(n.parameters(), lr=lr, weight_decay=0.0)], rates(3e-3)),
         Peer(
             "Shampoo",
@@ -152,7 +152,7 @@ def peers() -> list[Peer]:
                     n.parameters(), lr=lr, weight_decay=0.0, preconditioning_compute_steps=20
                 )
             ],
-            rates(1e-3),
+            rates(1e-2),
         ),
     ]
 

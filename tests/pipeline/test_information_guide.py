@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 import torch.nn.functional as F
 
 ROOT = Path(__file__).parents[2]
@@ -16,10 +17,11 @@ def test_the_code_of_the_page_runs():
     page = (ROOT / "docs" / "natural_gradient.md").read_text()
     formula, loop = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
     names: dict = {}
-    exec(formula, names)
+    with torch.random.fork_rng():
+        exec(formula, names)
     assert F.cross_entropy(names["model"](names["x"]), names["y"]) < 0.1
     exec(loop, names)
-    assert F.cross_entropy(names["model"](names["x"]), names["y"]) < 0.05
+    assert F.cross_entropy(names["model"](names["x"]), names["y"]) < 0.01
 
 
 def test_the_optimiser_is_the_formula():

@@ -59,9 +59,9 @@ def test_an_autoencoder_with_transposed_convolutions_and_batchnorm(structure, li
     x = blobs(generator)
     loss = F.mse_loss if likelihood == "gaussian" else F.binary_cross_entropy_with_logits
     floor = 0.0 if likelihood == "gaussian" else float(F.binary_cross_entropy(x, x))
-    steps = 8 if structure == "cg" else 40
+    steps = 6 if structure == "cg" else 30
     first, last, optimiser = trained(autoencoder(), x, x, loss, steps, likelihood=likelihood, structure=structure)
-    assert last - floor < 0.35 * (first - floor)
+    assert last - floor < 0.5 * (first - floor)
     if structure in ("auto", "kfac"):
         assert optimiser.coverage["8.weight"] == "kfac"
         assert optimiser.coverage["9.weight"] == "diagonal"
@@ -94,8 +94,8 @@ def test_a_transformer_block(structure, generator):
             return block.head(h + block.mlp(block.second(h)))
 
     loss = lambda o, y: F.cross_entropy(o.flatten(0, 1), y.flatten())  # noqa: E731
-    first, last, optimiser = trained(Placed(), x, y, loss, 8 if structure == "cg" else 60, structure=structure)
-    assert last < 0.6 * first
+    first, last, optimiser = trained(Placed(), x, y, loss, 8 if structure == "cg" else 40, structure=structure)
+    assert last < 0.75 * first
     if structure == "kfac":
         assert {optimiser.coverage[name] for name in ("places", "block.attention.in_proj_weight")} == {"diagonal"}
 
@@ -139,7 +139,7 @@ def test_a_recurrent_network(structure, generator):
     first, last, _ = trained(
         Recurrent(), x, y, loss, 8 if structure == "cg" else 50, likelihood="bernoulli", structure=structure
     )
-    assert last < 0.5 * first
+    assert last < (0.7 if structure == "cg" else 0.5) * first
 
 
 @pytest.mark.parametrize("structure", ["kfac", "ekfac"])

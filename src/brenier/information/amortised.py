@@ -68,10 +68,11 @@ class Amortised:
             held = self.state["layers"][layer.names[0]]
             if self.rotate:
                 block = Kronecker.of_factors(held["left"], held["right"], layer.bias)
-                held.update(left_basis=block.left, right_basis=block.right, scales=block.scales)
+                found = {"left_basis": block.left, "right_basis": block.right, "scales": block.scales}
             else:
                 left, right = _inverses(held["left"], held["right"], damping[layer.names[0]])
-                held.update(left_inverse=left, right_inverse=right)
+                found = {"left_inverse": left, "right_inverse": right}
+            held.update({name: None if value is None else value.contiguous() for name, value in found.items()})
 
     def solve(self, gradient: Values, damping: dict[str, float]) -> Values:
         """(F + λ)⁻¹ g, for K-FAC with factored damping."""
@@ -127,7 +128,8 @@ def _reciprocal(values: Tensor) -> Tensor:
 
 
 def _average(held: dict[str, Any], key: str, value: Tensor, keep: float) -> None:
-    held[key] = value if key not in held else held[key].lerp(value, 1 - keep)
+    """Contiguous, as from a file: sums in another order round otherwise, and a resumed run would be another."""
+    held[key] = (value if key not in held else held[key].lerp(value, 1 - keep)).contiguous()
 
 
 def _signed(fields: list[Tensor], generator: torch.Generator) -> list[Tensor]:

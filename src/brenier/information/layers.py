@@ -8,7 +8,7 @@ Source: Martens and Grosse 2015 (linear), Grosse and Martens 2016 (convolutions:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +59,7 @@ def _convolution(module: nn.Module, a: Tensor, g: Tensor) -> tuple[Tensor, Tenso
 
 def _transposed(module: nn.Module, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     assert isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d))
-    padding = [int(width) for width in module.padding[::-1] for _ in range(2)]
+    padding = [p for width in reversed(cast(tuple[int, ...], module.padding)) for p in (width, width)]
     flat = isinstance(module, nn.ConvTranspose1d)
     patches = _patches(F.pad(g, padding), module, flat)
     positions = a.flatten(2)

@@ -238,7 +238,7 @@ class NaturalGradient(Optimizer):
 
     def _remember(self, active: dict[str, nn.Parameter], step: Values | None) -> None:
         for name, p in active.items():
-            self.state[p]["before"] = None if step is None else step[name]
+            self.state[p]["before"] = None if step is None else torch.empty_like(p).copy_(step[name])
 
     def _move(
         self,
