@@ -40,7 +40,7 @@ class TrustRegion:
         eps = torch.finfo(f.dtype).eps
         for count in range(self.max_steps + 1):
             norm = problem.inner(x, g, g).clamp_min(0).sqrt()
-            live = (norm > self.tol) & (radius > eps)
+            live = (norm > self.tol) & (radius > 1e3 * eps)
             history.append({"cost": float(f.mean()), "gradient_norm": float(norm.amax()), "live": int(live.sum())})
             if not bool(live.any()) or count == self.max_steps:
                 break
