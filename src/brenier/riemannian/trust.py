@@ -63,6 +63,7 @@ class TrustRegion:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The step u, the model's fall −<g, u> − <u, Hu>/2, and whether u lies at the border."""
         inner = self.problem.inner
+        g = self.problem.manifold.proju(x, g)  # once more: of a small gradient much of the rounding is normal
         u = torch.zeros_like(g)
         hu = torch.zeros_like(g)
         r, d = g, -g
