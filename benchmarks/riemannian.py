@@ -259,11 +259,13 @@ def main() -> None:
     if options.part in ("all", "retractions"):
         retractions()
     if options.part in ("all", "problems"):
-        problems(tasks(options.problems, 50, 5), options.peer_problems, options.adam_steps, ("cg", "lbfgs"))
-        problems(tasks(options.problems // 10, 20, 3), options.peer_problems, 0, ("cg", "lbfgs", "trust"))
+        small = tasks(options.problems // 20, 20, 3)
+        problems(small, options.peer_problems, options.adam_steps, ("cg", "lbfgs", "trust"))
     if options.part in ("all", "large"):
-        large = [task for task in tasks(4, 1000, 50) if task.name.startswith("PCA")]
-        problems(large, min(options.peer_problems, 2), 0, ("cg", "lbfgs"))
+        many = [task for task in tasks(options.problems, 50, 5) if not task.name.startswith("completion")]
+        problems(many, min(options.peer_problems, 3), 0, ("cg",))
+        long = [task for task in tasks(4, 1000, 50) if task.name.startswith("PCA")]
+        problems(long, 1, 0, ("cg",))
     if options.part in ("all", "recurrence"):
         recurrence(options.steps)
 

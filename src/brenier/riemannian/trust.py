@@ -40,7 +40,7 @@ class TrustRegion:
         eps = torch.finfo(f.dtype).eps
         for count in range(self.max_steps + 1):
             norm = problem.inner(x, g, g).clamp_min(0).sqrt()
-            live = (norm > self.tol) & (radius > eps)
+            live = (norm > self.tol) & (radius > 1e3 * eps)
             history.append({"cost": float(f.mean()), "gradient_norm": float(norm.amax()), "live": int(live.sum())})
             if not bool(live.any()) or count == self.max_steps:
                 break
@@ -63,6 +63,7 @@ class TrustRegion:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The step u, the model's fall −<g, u> − <u, Hu>/2, and whether u lies at the border."""
         inner = self.problem.inner
+        g = self.problem.manifold.proju(x, g)  # once more: of a small gradient much of the rounding is normal
         u = torch.zeros_like(g)
         hu = torch.zeros_like(g)
         r, d = g, -g
