@@ -149,7 +149,8 @@ def test_two_runs_on_one_folder_get_one_line_and_a_dead_one_is_no_obstacle(fit, 
     (tmp_path / "run.partial").mkdir()
     hold = "import sys; from pathlib import Path; from brenier import disk\n"
     hold += "with disk.locked(Path('run.partial')): print('held', flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1, text=True) as other:
+    place = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(brenier.__file__))}
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1, text=True, env=place) as other:
         assert other.stdout.readline() == "held\n"
         for more in ([], ["--resume"], ["--overwrite"]):
             code, err = fit(*more)
