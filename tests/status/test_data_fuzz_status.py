@@ -58,8 +58,8 @@ X = RNG.random((12, 3))
 GOOD = {
     "x.idx": [idx(IMAGES, 8), idx(X.astype(">f8"), 14), idx(X.astype(">f4"), 13), idx(IMAGES[:, 0].astype(">i2"), 11)],
     "x.idx.gz": [
-        gzip.compress(idx(IMAGES, 8)),
-        gzip.compress(idx((np.arange(180_000) % 251).astype(np.uint8).reshape(2, 300, 300), 8)),
+        gzip.compress(idx(IMAGES, 8), mtime=0),
+        gzip.compress(idx((np.arange(180_000) % 251).astype(np.uint8).reshape(2, 300, 300), 8), mtime=0),
     ],
     "x.npy": [npy(X), npy(IMAGES), npy(np.asfortranarray(X)), npy(X > 0.5)],
     "x.npz": [npz(x=X), npz(x_train=X, y_train=np.arange(12), x_test=X), npz(x=X, y=np.array(list("abcabcabcabc")))],
@@ -171,7 +171,7 @@ CRASHES = [  # what once raised something else than a sentence
     ("x.idx.gz", b""),
     ("x.idx", b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"x"),
     ("x.idx", b"\0\0\x08\x1b" + bytes(range(200))),
-    ("x.idx.gz", gzip.compress(b"\0\0\x08\3\0\0")),
+    ("x.idx.gz", gzip.compress(b"\0\0\x08\3\0\0", mtime=0)),
 ]
 
 

@@ -36,7 +36,7 @@ STEPS = 1000  # of a pass, as far as the samples of one allow it
 FIRST = 4.0  # samples of the first pass, in n / tol²: the sampling limit of chi2 is about n / samples
 RATE = 0.05  # of the first steps, in root mean square radii of the targets
 LOOKS = 1 / 256, 1 / 16, 1, 4  # shares of a check's samples: the next are drawn where those before don't decide
-LONGEST = 40.0  # samples of all passes together, in n / tol², when max_samples is not given
+LONGEST = 60.0  # samples of all passes together, in n / tol², when max_samples is not given
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def solve(
             "multiscale" does, too, and starts from the transport to groups of targets, found in the same way.
         tol: the relrms to reach; of exact methods the largest relative error of a mass.
         max_seconds: wall seconds for everything; running out is a status, not an exception.
-        max_samples: samples for the iteration, at each scale; 40 n / tol² by default.
+        max_samples: samples for the iteration, at each scale; 60 n / tol² by default.
         generator: where the randomness comes from; torch's own default generator when None.
         device: where to solve; the points' device when None.
         progress: a bar with the error of the last check.
