@@ -120,6 +120,10 @@ Count = int | None
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of a saved model.")]
 DataDir = Annotated[Path | None, typer.Option(help="Look here first for a known data set.")]
 Limit = Annotated[Count, typer.Option(min=2, help="Take at most so many samples, evenly spread.")]
+Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of a table that holds labels.")]
+Drop = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="A column of a table to leave out; may be repeated.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random: the same seed, the same result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
@@ -163,12 +167,8 @@ def fit(
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The folder to write: a new or an empty one.")],
     labels: Annotated[bool, typer.Option(help="Use the labels of the data, where there are any.")] = True,
-    label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of a table that holds labels.")
-    ] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A column of a table to leave out; may be repeated.")
-    ] = None,
+    label: Label = None,
+    drop: Drop = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that can't be read, named.")] = False,
     size: Annotated[Count, typer.Option(min=8, help="Scale the middle square of each image to this size.")] = None,
     chart: Annotated[
@@ -423,6 +423,8 @@ def inspect(
     picture: Annotated[
         Method, typer.Option(help="Of the data; t-SNE and UMAP need the extra: pip install 'brenier[embed]'.")
     ] = Method.isomap,
+    label: Label = None,
+    drop: Drop = None,
     data_dir: DataDir = None,
     limit: Limit = None,
     seed: Seed = 0,
@@ -447,8 +449,10 @@ def inspect(
             samples = runs.unseen(data, data_dir, limit)
         elif (Path(data) / storage.CONFIG).is_file():
             network, samples = load(data).chart_.encoder, runs.judges(Path(data), data_dir)
+            if next(network.parameters(), None) is None:
+                raise ValueError(f"{data} takes samples as codes: it has no layers to inspect, inspect its data")
         else:
-            samples = data_sets.load(data, data_dir=data_dir, limit=limit)
+            samples = data_sets.load(data, data_dir=data_dir, limit=limit, label=label, drop=drop or ())
         try:
             found = reports.inspect(samples, network, picture=picture.value, seed=seed)
         except ImportError as error:

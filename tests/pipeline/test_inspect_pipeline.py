@@ -133,3 +133,20 @@ def test_a_plane_in_space_is_seen_as_one():
     assert found.numbers["dimension"]["pca"].mean == 2
     assert found.numbers["picture"]["trustworthiness"].mean > 0.999
     assert found.numbers["singular"]["share"].mean < 0.1
+
+
+def test_a_table_is_seen_as_a_model_reads_it(tmp_path, command):
+    pytest.importorskip("pyarrow")
+    rows = "".join(f"{i % 7 + i / 100},{'ab'[i % 2]},{'no' if i % 3 else 'yes'},n{i}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("x,kind,ill,name\n" + rows)
+    code, out, _ = command(
+        "inspect", tmp_path / "t.csv", "--label", "ill", "--drop", "name", "--picture", "pca", "--json"
+    )
+    found = json.loads(out)
+    assert code == 0
+    assert (found["shape"], found["classes"]) == ([2], {"no": 40, "yes": 20})
+    run = tmp_path / "run"
+    assert command("fit", tmp_path / "t.csv", "--drop", "name", "--tol", 1, "--out", run, "--quiet")[0] == 0
+    code, _, err = command("inspect", run)
+    assert code == 2
+    assert "no layers to inspect" in err

@@ -111,7 +111,8 @@ def inspect(
     nets of 16, 64 and 256 samples, share of singular points, class separation, and a picture by `picture` ("isomap",
     "pca"; "tsne" or "umap" with the extra "embed") with how far to trust it. Of a network: `manifold.layers`.
 
-    Above `limit` samples as many, evenly spread, are looked at; copies are counted among all.
+    Of a table the columns are looked at as a model reads them, scaled or coded. Above `limit` samples as many, evenly
+    spread, are looked at; copies are counted among all.
 
     Raises:
         ValueError: fewer than 24 distinct samples, an unknown method, what `manifold.layers` raises; ImportError: the
@@ -127,6 +128,8 @@ def inspect(
         raise TypeError(f"data must be Samples, as data.load gives them, got {type(data).__name__}")
     if picture not in ("isomap", "pca", "tsne", "umap"):
         raise ValueError(f"picture must be isomap, pca, tsne or umap, got {picture!r}")
+    if data.table is not None:
+        data = Samples(data.layout.to_network(data.values).numpy(), data.labels, data.name)
     rows = data.values.reshape(len(data), -1)
     _, first, owner = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     if len(first) < FEWEST:
