@@ -384,7 +384,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 continue
             if not isinstance(value, numbers.Real):
                 raise TypeError(f"{name} must be a number, got {value!r}")
-            if name != "validation" and not value > 0:
+            if name != "validation" and not float(value) > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation must be a share from 0 up to 1, got {self.validation}")
@@ -425,8 +425,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _settings(self, samples: data.Samples) -> dict[str, Any]:
         """What must be the same for a fit to go on where it was interrupted."""
-        own = isinstance(self.chart, tuple)
-        chart = [str(module) for module in self.chart] if own else self.chart
+        chart = [str(module) for module in self.chart] if isinstance(self.chart, tuple) else self.chart
         known = {name: getattr(self, name) for name in SAME}
         return {**known, "chart": chart, "data": fingerprint(samples.values, samples.labels)}
 

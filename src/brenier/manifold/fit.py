@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ def fit(
     best, best_epoch, best_weights = math.inf, 0, chart.state_dict()
     left = None if keeper is None else keeper.recall()
     if left is not None:
-        _put_back(left["moving"], chart, optimiser, schedule, order)
+        _put_back(left, chart, optimiser, schedule, order)
         history, best, best_epoch, best_weights = left["history"], left["best"], left["epoch"], left["weights"]
         start -= history[-1]["seconds"]
     status = Status.EPOCHS_DONE
@@ -121,7 +122,7 @@ def fit(
                 break
             if keeper is not None:
                 done = {"history": history, "best": best, "epoch": best_epoch, "weights": best_weights}
-                keeper.keep(lambda done=done: done | {"moving": _moving(chart, optimiser, schedule, order)})
+                keeper.keep(partial(_state, done, chart, optimiser, schedule, order))
     chart.load_state_dict(best_weights)
     _normalise_codes(chart, batches, train)
     chart.eval()
@@ -140,9 +141,11 @@ class _Batches:
         return place(self.to_network(take(self.x, rows)), self.like)
 
 
-def _moving(chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator) -> dict[str, Any]:
-    """What a step changes."""
-    return {
+def _state(
+    done: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
+) -> dict[str, Any]:
+    """What was done so far, and all that a step changes."""
+    return done | {
         "chart": dict(chart.state_dict()),
         "moments": [dict(optimiser.state.get(p, {})) for p in chart.parameters()],
         "schedule": schedule.state_dict(),
@@ -151,19 +154,19 @@ def _moving(chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: to
 
 
 def _put_back(
-    moving: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
+    left: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
 ) -> None:
-    """Bring everything that a step changes to what `_moving` gave; moments in the layout of their parameters."""
-    chart.load_state_dict(moving["chart"])
-    for p, moments in zip(chart.parameters(), moving["moments"], strict=True):
+    """Bring everything that a step changes to what `_state` gave; moments in the layout of their parameters."""
+    chart.load_state_dict(left["chart"])
+    for p, moments in zip(chart.parameters(), left["moments"], strict=True):
         if moments:
             optimiser.state[p] = {
                 name: torch.empty_like(p).detach().copy_(value) if value.shape == p.shape else value
                 for name, value in moments.items()
             }
-    schedule.load_state_dict(moving["schedule"])
+    schedule.load_state_dict(left["schedule"])
     optimiser.param_groups[0]["lr"] = schedule.get_last_lr()[0]
-    order.set_state(moving["order"])
+    order.set_state(left["order"])
 
 
 def _budget(n: int, epochs: int | None, batch_size: int | None, patience: int | None) -> tuple[int, int, int]:
