@@ -33,8 +33,9 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     Args:
         latent_dim: dimension of the codes; None takes it from the intrinsic dimension of the data (TwoNN).
-        chart: None builds a network for the data; "identity" takes the samples themselves as codes; a pair (encoder,
-            decoder) of `nn.Module`s is trained as it is.
+        chart: None builds a network for the data, for a table where `latent_dim` is given; "identity" takes the samples
+            themselves as codes, as None does for a table without `latent_dim`; "network" always builds one; a pair
+            (encoder, decoder) of `nn.Module`s is trained as it is.
         extension: "local" or "barycentric", see `transport.extend`.
         tol: the relative error of the cells' masses to reach, relrms.
         epochs: of the autoencoder; None sets them by the size of the data.
@@ -90,10 +91,11 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ) -> Self:
         """Learn the manifold of samples x, then the distribution of their codes; labels y (m,) are optional.
 
-        x is an array or tensor of images or vectors, a torch Dataset or DataLoader, or what `data.load` gives. With
-        `checkpoint`, a folder, the state is kept there: the same call goes on where the last one was interrupted, and
-        ends with the same model. The folder stays until it is removed. `callback` is called with the name of a stage
-        and a dict: each entry of the history of training and transport as it is made, and the seconds of each stage.
+        x is an array or tensor of images or vectors, a data frame (each column is then scaled or coded by what it
+        holds), a torch Dataset or DataLoader, or what `data.load` gives. With `checkpoint`, a folder, the state is kept
+        there: the same call goes on where the last one was interrupted, and ends with the same model. The folder stays
+        until it is removed. `callback` is called with the name of a stage and a dict: each entry of the history of
+        training and transport as it is made, and the seconds of each stage.
 
         Raises:
             ValueError, TypeError: x or y is not what it should be; an argument is out of range; the checkpoint is of
@@ -180,13 +182,23 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ) -> np.ndarray | Tensor:
         """n new samples, in the layout and range of the data; of one `mode` or one `label` only, where given.
 
-        Sample i depends on the seed and on i alone.
+        Sample i depends on the seed and on i alone. Of a table it has all columns, that of the labels included.
 
         Raises:
             ValueError: n below 1, a mode or label that the model doesn't have.
         """
-        codes = self.draw(n, seed, mode, label, batch_size).codes
-        return self.layout_.to_user(self.chart_.decode(codes, batch_size))
+        return self.samples_of(self.draw(n, seed, mode, label, batch_size), batch_size)
+
+    def samples_of(self, draw: Draw, batch_size: int = 256) -> Any:
+        """The samples of drawn codes: decoded, in the layout of the data; a table with its labels."""
+        x = self.chart_.decode(draw.codes, batch_size)
+        if isinstance(self.layout_, data.TableLayout) and self.layout_.label is not None and self.labels_ is not None:
+            return self.layout_.to_user(x, self.labels_[self.cells_of(draw)])
+        return self.layout_.to_user(x)
+
+    def cells_of(self, draw: Draw) -> np.ndarray:
+        """The training sample (n,) in whose cell the noise of each drawn sample fell: its label and mode are theirs."""
+        return self.extension_.u.cell(draw.noise).cpu().numpy()
 
     def draw(self, n: int, seed: int = 0, mode: int | None = None, label: Any = None, batch_size: int = 256) -> Draw:
         """What `sample` decodes: n new codes (n, d), their noise, and the share of noise accepted."""
@@ -223,13 +235,18 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.decode(z)
 
     def interpolate(self, a: Any, b: Any, steps: int = 8) -> np.ndarray | Tensor:
-        """Samples (m, steps, ...) on the way from samples a (m, ...) to b (m, ...): straight lines of codes."""
+        """Samples (m, steps, ...) on the way from samples a (m, ...) to b (m, ...): straight lines of codes.
+
+        Of tables one with m steps rows, way by way.
+        """
         start, end = self._encode(a), self._encode(b)
         if start.shape != end.shape:
             raise ValueError(f"a and b must hold as many samples, got {len(start)} and {len(end)}")
         t = torch.linspace(0, 1, steps, dtype=start.dtype)[:, None]
         line = (1 - t) * start[:, None] + t * end[:, None]
         samples = self.decode(line.flatten(0, 1))
+        if self.layout_.kind == "table":
+            return samples
         return samples.reshape(len(start), steps, *samples.shape[1:])
 
     def labels_of(self, x: Any) -> np.ndarray:
@@ -273,7 +290,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         x = self._network(x_test)
         x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()].flatten(1)
-        new = self.layout_.to_network(self.sample(len(x), seed)).flatten(1)
+        new = self.chart_.decode(self.draw(len(x), seed).codes).flatten(1)
         return -report.energy(new, x).mean
 
     @property
@@ -325,8 +342,9 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if values is None or not len(self.validation_):
                 raise ValueError("x_test must be given, got None for a model that has no held-out samples at hand")
             known[self.validation_.numpy()] = False
-            x_test = values[~known]
-        x = self._network(x_test)
+            x = self.layout_.to_network(values[~known])
+        else:
+            x = self._network(x_test)
         x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()]
         drawn, encode, decode = self.draw(len(x)), self.chart_.encode, self.chart_.decode
         material = report.Material(
@@ -355,6 +373,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 "strength of the extension": f"{self.extension_.strength:.3g}",
             },
             seconds=self.seconds_,
+            columns=self.layout_.shown if isinstance(self.layout_, data.TableLayout) else None,
         )
         return report.write_report(path, material)
 
@@ -376,8 +395,10 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), 1)
         whole("seed", self.seed, 0)
-        if not (self.chart in (None, "identity") or isinstance(self.chart, tuple)):
-            raise ValueError(f"chart must be None, 'identity' or a pair (encoder, decoder), got {self.chart!r}")
+        if not (isinstance(self.chart, tuple) or self.chart in (None, "identity", "network")):
+            raise ValueError(
+                f"chart must be None, 'identity', 'network' or a pair (encoder, decoder), got {self.chart!r}"
+            )
         for name in ("tol", "max_samples", "validation"):
             value = getattr(self, name)
             if name == "max_samples" and value is None:
@@ -427,26 +448,33 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """What must be the same for a fit to go on where it was interrupted."""
         chart = [str(module) for module in self.chart] if isinstance(self.chart, tuple) else self.chart
         known = {name: getattr(self, name) for name in SAME}
-        return {**known, "chart": chart, "data": fingerprint(samples.values, samples.labels)}
+        columns = np.frombuffer(repr(samples.table).encode(), np.uint8)
+        return {**known, "chart": chart, "data": fingerprint(samples.values, samples.labels, columns)}
 
     def _learn(
         self, values: np.ndarray, place: torch.device, keeper: Keeper | None
     ) -> tuple[manifold.Chart, Solution | None, Tensor]:
         """The chart, trained, how that went, and the codes of all samples."""
         self.chart_ = self._chart(values)
-        return self.chart_, self._train(values, place, keeper), self._encode(values)
+        training = self._train(values, place, keeper)
+        return self.chart_, training, self.chart_.encode(values, to_network=self.layout_.to_network).cpu()
 
     def _chart(self, values: np.ndarray) -> manifold.Chart:
         if isinstance(self.chart, tuple):
             return manifold.Chart(*self.chart)
         shape, n = self.layout_.network_shape, len(values)
-        if self.chart == "identity":
-            if self.layout_.kind != "vectors":
-                raise ValueError(f"chart 'identity' takes vectors as codes, got images of shape {self.layout_.shape}")
+        if self.chart == "identity" or (
+            self.chart is None and self.layout_.kind == "table" and self.latent_dim is None
+        ):
+            if self.layout_.kind == "images":
+                raise ValueError(
+                    f"chart 'identity' takes vectors as codes, or tables, got images of shape {self.layout_.shape}"
+                )
             return manifold.Chart.identity()
         dim = self.latent_dim
         if dim is None:
-            estimate = manifold.intrinsic_dimension(values.reshape(n, -1), seed=self.seed)
+            flat = self.layout_.to_network(values).numpy() if self.layout_.kind == "table" else values.reshape(n, -1)
+            estimate = manifold.intrinsic_dimension(flat, seed=self.seed)
             dim = min(max(round(estimate.mean), 1), math.prod(shape), n - 1)
         if dim >= n:
             raise ValueError(f"latent_dim must be less than the number of samples, got {dim} for {n} samples")
@@ -471,12 +499,18 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _network(self, x: Any) -> Tensor:
         self._check()
-        return self.layout_.to_network(x.values if isinstance(x, data.Samples) else x)
+        return self.layout_.to_network(self._values(x))
 
     def _encode(self, x: Any) -> Tensor:
-        return self.chart_.encode(
-            x if isinstance(x, np.ndarray) else data.check(x), to_network=self.layout_.to_network
-        ).cpu()
+        return self.chart_.encode(self._values(x), to_network=self.layout_.to_network).cpu()
+
+    def _values(self, x: Any) -> np.ndarray:
+        """Samples of any kind as an array that the layout knows."""
+        if isinstance(x, data.Samples):
+            x = x.values if x.table is None else x.table.frame(x.values)
+        if isinstance(self.layout_, data.TableLayout):
+            return self.layout_.values(x)
+        return x if isinstance(x, np.ndarray) else data.check(x)
 
     def _wanted(self, mode: int | None, label: Any) -> Tensor | None:
         if mode is None and label is None:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from brenier.report import Inspection, Report
     from brenier.report.page import Finding
 
-SUFFIXES = (".png", ".npz", ".npy")
+SUFFIXES = (".png", ".npz", ".npy", ".csv", ".tsv", ".parquet")
+TABLES = SUFFIXES[3:]
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer has moved it, but never from above BadParameter
 
 app = typer.Typer(
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(given, prog_name="brenier", standalone_mode=False, obj=given) or 0
     except UsageError as error:
         code = _fail(error.format_message().rstrip(".") + _got(error, given) + "; see brenier --help", 2)
+    except ModuleNotFoundError as error:
+        code = _fail(str(error), 2)
     except OSError as error:
         code = _fail(_named(error), 2)
     except (ValueError, TypeError, ArithmeticError) as error:
@@ -87,6 +91,13 @@ def _named(error: OSError) -> str:
 def _fail(reason: str, code: int) -> int:
     print("brenier: " + " ".join(reason.split()), file=sys.stderr)
     return code
+
+
+class Chart(StrEnum):
+    """Charts by name: none, or a network."""
+
+    identity = "identity"
+    network = "network"
 
 
 class Extension(StrEnum):
@@ -135,7 +146,8 @@ def _brenier(
     epilog="[bold]Examples[/]\n\n"
     "brenier fit digits --out runs/digits\n\n"
     "brenier fit fashion-mnist --out runs/fashion --tol 0.3\n\n"
-    "brenier fit photos/ --out runs/photos --latent-dim 32 --limit 5000\n\n"
+    "brenier fit photos/ --out runs/photos --latent-dim 32 --limit 5000 --skip-bad\n\n"
+    "brenier fit patients.csv --out runs/patients --label diagnosis --drop name\n\n"
     "A transport that is not converged is done all the same: its sentence says what to change."
 )
 def fit(
@@ -144,12 +156,25 @@ def fit(
         str,
         typer.Argument(
             metavar="DATA",
-            help="An .npy or .npz file, an IDX file (.gz or not), a folder of images (in a sub-folder for each class, "
-            "or flat), or a known name: digits, fashion-mnist, mnist.",
+            help="An .npy, .npz or .safetensors file, a table (.csv, .tsv, .parquet), an IDX file (.gz or not), a "
+            "folder of images (in a sub-folder for each class, or flat) or one that datasets saved, or a known name: "
+            "digits, fashion-mnist, mnist.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The folder to write: a new or an empty one.")],
     labels: Annotated[bool, typer.Option(help="Use the labels of the data, where there are any.")] = True,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of a table that holds labels.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column of a table to leave out; may be repeated.")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that can't be read, named.")] = False,
+    size: Annotated[Count, typer.Option(min=8, help="Scale the middle square of each image to this size.")] = None,
+    chart: Annotated[
+        Chart | None,
+        typer.Option(help="identity: the samples are codes, as for tables by default; network: learn codes."),
+    ] = None,
     data_dir: DataDir = None,
     latent_dim: Annotated[Count, typer.Option(min=1, help="Dimension of the codes; by default the data's own.")] = None,
     epochs: Annotated[
@@ -187,13 +212,13 @@ def fit(
         out = Path(os.path.abspath(out))
         folders.refuse(out, overwrite, resume)
         find(device)
-        origin = runs.origin(data, data_dir, limit, labels, seed)
+        options = {"label": label, "drop": drop, "skip_bad": skip_bad, "size": size}
+        origin = runs.origin(data, data_dir, limit, labels, seed, **{k: v for k, v in options.items() if v})
         train, test = runs.train_and_test(**origin)
-        shape = " x ".join(map(str, train.values.shape[1:]))
-        classes = "no labels" if train.labels is None else f"{len(set(train.labels.tolist()))} labels"
-        say.print(f"{train.name}: {len(train):,} {train.layout.kind} of {shape}, {classes}; {len(test):,} to judge by")
+        say.print(runs.described(train, test))
         model = AEOT(
             latent_dim=latent_dim,
+            chart=chart and chart.value,
             extension=extension.value,
             tol=tol,
             epochs=epochs,
@@ -229,12 +254,16 @@ def fit(
     epilog="[bold]Examples[/]\n\n"
     "brenier sample runs/digits -n 64 --out new.png\n\n"
     "brenier sample runs/digits -n 1000 --label 3 --out threes.npz\n\n"
+    "brenier sample runs/patients -n 1000 --out new.csv\n\n"
     "Sample i of a seed is the same sample, however many are drawn."
 )
 def sample(
     run: Run,
     out: Annotated[
-        Path, typer.Option(help="A .png (a grid of images), .npy (samples) or .npz (with codes, modes and labels).")
+        Path,
+        typer.Option(
+            help="A .png (a grid of images), .npy (samples), .npz (with codes, modes and labels), .csv or .parquet."
+        ),
     ],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     mode: Annotated[Count, typer.Option(help="Of this mode only; 0 is the heaviest.")] = None,
@@ -251,20 +280,29 @@ def sample(
 
     with _undisturbed():
         from brenier import folders, load, runs
+        from brenier.data import arrow
 
     with folders.beside(out) as part:
         model = load(run)
-        if suffix == ".png" and model.layout_.kind != "images":
-            raise ValueError(f"{run} makes vectors of {model.layout_.shape[0]} numbers, no images: write .npz or .npy")
+        made, wanted = model.layout_.kind, "table" if suffix in TABLES else "images" if suffix == ".png" else None
+        if (made == "table" or wanted is not None) and made != wanted:
+            entries = " x ".join(map(str, model.layout_.shape))
+            what, ways = {
+                "table": (f"tables of {entries} columns", ".csv, .tsv or .parquet"),
+                "vectors": (f"vectors of {entries} numbers", ".npz or .npy"),
+                "images": (f"images of {entries}", ".png, .npz or .npy"),
+            }[made]
+            raise ValueError(f"{run} makes {what}, no {suffix}: write {ways}")
         known = {} if model.labels_ is None else {str(each): each for each in np.unique(model.labels_)}
         draw = model.draw(n, seed, mode, known.get(label, label) if label else label)
-        samples = model.decode(draw.codes)
-        cells = model.extension_.u.cell(
-            draw.noise
-        ).numpy()  # each sample is of the training sample whose cell it fell in
+        if suffix in TABLES:
+            model.layout_ = replace(model.layout_, library="pyarrow")  # whose dtypes are those of the file
+        samples, cells = model.samples_of(draw), model.cells_of(draw)
         labels = {} if model.labels_ is None else {"labels": model.labels_[cells]}
         if suffix == ".png":
             runs.save_png(part, model, samples)
+        elif suffix in TABLES:
+            arrow.write(part, samples)
         elif suffix == ".npy":
             np.save(part, np.asarray(samples), allow_pickle=False)
         else:
@@ -292,12 +330,14 @@ def evaluate(
 ) -> None:
     """Judge a run by samples that it never saw: every number with its standard error."""
     with _undisturbed():
-        from brenier import load, runs
+        from brenier import load, runs, storage
         from brenier.report import MEANING
         from brenier.report.page import number
 
     model = load(run)
-    test = runs.unseen(data, data_dir, limit)
+    test = runs.unseen(data, data_dir, limit, storage.read(run)[0].get("data"))
+    if said := runs.left_out(test):
+        print(said.strip(), file=sys.stderr)
     numbers = model.evaluate(test, seed)
     if as_json:
         print(json.dumps({"run": str(run), "test": len(test), "evaluate": runs.plain(numbers)}))
@@ -342,7 +382,11 @@ def report(
     if len(others) > 1 or any((Path(other) / storage.CONFIG).is_file() for other in others):
         return _compare([run, *map(Path, others)], out, data_dir, as_json, quiet)
     model = load(run)
-    test = runs.unseen(others[0], data_dir) if others else runs.judges(run, data_dir)
+    test = (
+        runs.unseen(others[0], data_dir, origin=storage.read(run)[0].get("data"))
+        if others
+        else runs.judges(run, data_dir)
+    )
     page = run / "report.html" if out is None else out
     with folders.beside(page) as part:
         written = model.report(part, test)

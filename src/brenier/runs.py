@@ -23,7 +23,10 @@ from brenier import disk, folders, manifold, measures, report, storage, transpor
 from brenier.aeot import AEOT, SAME
 from brenier.aeot import load as load_model
 from brenier.checkpoint import differ
-from brenier.data import Samples, load
+from brenier.data import Samples, arrow, load
+from brenier.data.arrow import is_table
+from brenier.data.datasets import has_test_split
+from brenier.data.files import rows
 from brenier.data.load import NAMES, SPLITS
 from brenier.device import find
 from brenier.manifold.fit import _budget
@@ -32,29 +35,37 @@ from brenier.solution import Estimate
 
 HELD_OUT = 10  # one in so many samples is held out where the data have no test split
 FEWEST = (20, 6)  # training and test samples that a fit and its numbers need
+NAMED = 5  # skipped images, at most, that are named
 SMALL = 64  # pixels: smaller images are enlarged
 
 
-def origin(data: str, data_dir: Path | None, limit: int | None, labels: bool, seed: int) -> dict[str, Any]:
-    """What `train_and_test` needs to find the same samples again, from any folder."""
+def origin(
+    data: str, data_dir: Path | None, limit: int | None, labels: bool, seed: int, **options: Any
+) -> dict[str, Any]:
+    """What `train_and_test` needs to find the same samples again, from any folder; `options` are those of `load`."""
     source = data if data in NAMES else os.path.abspath(data)
     place = None if data_dir is None else os.path.abspath(data_dir)
-    return {"source": source, "data_dir": place, "limit": limit, "labels": labels, "seed": seed}
+    return {"source": source, "data_dir": place, "limit": limit, "labels": labels, "seed": seed, **options}
 
 
-def train_and_test(source: str, data_dir: str | None, limit: int | None, labels: bool, seed: int) -> list[Samples]:
+def train_and_test(
+    source: str, data_dir: str | None, limit: int | None, labels: bool, seed: int, **options: Any
+) -> list[Samples]:
     """The samples to fit and those to judge by: the data's own test split, or one in ten, drawn by the seed.
 
     Raises:
         FileNotFoundError, TypeError, ValueError: as `data.load`; too few samples, or none that is new.
     """
-    train = load(source, data_dir=data_dir, limit=limit)
-    values, kept = train.values, train.labels
+    train = load(source, data_dir=data_dir, limit=limit, **options)
+    values, kept, skipped = train.values, train.labels, train.skipped
     if not labels or kept is None or (kept == kept[0]).all():  # one label tells nothing apart
         kept = None
     if _has_test_split(source):
-        judges = load(source, data_dir=data_dir, split="test")
+        judges = load(source, data_dir=data_dir, split="test", **options)
         test, names = judges.values, judges.labels
+        if train.table is not None and judges.table is not None:  # its numbers are places in lists of its own
+            test = train.table.values(judges.table.frame(test))
+        skipped += judges.skipped
     else:
         rows = np.random.default_rng(seed).permutation(len(values))
         held, used = (np.sort(part) for part in np.split(rows, [math.ceil(len(rows) / HELD_OUT)]))
@@ -72,7 +83,10 @@ def train_and_test(source: str, data_dir: str | None, limit: int | None, labels:
         raise ValueError(
             f"all {len(test)} test samples of {train.name} are training samples too: none is left to judge by"
         )
-    return [Samples(values, kept, train.name), Samples(test, None if kept is None else names, train.name)]
+    return [
+        Samples(values, kept, train.name, table=train.table, skipped=skipped),
+        Samples(test, None if kept is None else names, train.name, table=train.table),
+    ]
 
 
 def judges(run: Path, data_dir: Path | None = None) -> Samples:
@@ -87,14 +101,41 @@ def judges(run: Path, data_dir: Path | None = None) -> Samples:
     return train_and_test(**origin | ({"data_dir": str(data_dir)} if data_dir else {}))[1]
 
 
-def unseen(data: str, data_dir: Path | None, limit: int | None = None) -> Samples:
-    """The test split of DATA, or all of it where it has none."""
-    return load(data, data_dir=data_dir, limit=limit, split="test" if _has_test_split(data) else "train")
+def described(train: Samples, test: Samples) -> str:
+    """What was read, in a line, and what was not."""
+    if train.table is None:
+        what = f"{train.layout.kind} of {' x '.join(map(str, train.values.shape[1:]))}"
+    else:
+        what = f"rows of {len(train.table.columns)} columns"
+    classes = "no labels" if train.labels is None else f"{len(set(train.labels.tolist()))} labels"
+    return f"{train.name}: {len(train):,} {what}, {classes}; {len(test):,} to judge by" + left_out(train)
+
+
+def left_out(samples: Any) -> str:
+    """How many images were skipped, and the first few by name; nothing where none was."""
+    skipped = getattr(samples, "skipped", ())
+    if not skipped:
+        return ""
+    more = f"\n  and {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
+    return f"\nskipped {len(skipped):,} bad images:\n  " + "\n  ".join(skipped[:NAMED]) + more
+
+
+def unseen(data: str, data_dir: Path | None, limit: int | None = None, origin: dict[str, Any] | None = None) -> Any:
+    """The test split of DATA, or all of it where it has none; a table as it is, since the model knows its columns.
+
+    Folders of images are read as those were that the run came from (`origin`).
+    """
+    images = {key: value for key, value in (origin or {}).items() if key in ("skip_bad", "size")}
+    if is_table(data):
+        table = arrow.read(data)[0]
+        return table if limit is None else table.take(list(rows(table.num_rows, limit)))
+    split, images = "test" if _has_test_split(data) else "train", images if Path(data).is_dir() else {}
+    return load(data, data_dir=data_dir, limit=limit, split=split, **images)
 
 
 def _has_test_split(data: str) -> bool:
     path = Path(data)
-    if data in NAMES:
+    if data in NAMES or has_test_split(path):
         return True
     if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -109,15 +150,10 @@ def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     the cells, the singular set, and the four samplers that the report compares.
     """
     shape, n = train.layout.network_shape, len(train)
-    dim = min(model.latent_dim or 16, n - 1, math.prod(shape))
-    kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
-    epochs, batch, _ = _budget(n, model.epochs, None, None)
-    chart = manifold.build({**kind, "latent_dim": dim}, generator=torch.Generator().manual_seed(0))
-    some = train.values[: max(5 * batch, 2 * dim)]
-    steps = manifold.fit(
-        chart, some, epochs=4, batch_size=batch, generator=0, device=model.device, to_network=train.layout.to_network
-    )
-    epoch = float(np.diff([entry["seconds"] for entry in steps.history]).min())
+    own = train.layout.kind == "table" and model.chart is None and model.latent_dim is None
+    given = own or model.chart == "identity"
+    dim = math.prod(shape) if given else min(model.latent_dim or 16, n - 1, math.prod(shape))
+    learning = 0.0 if given else _learning(model, train, dim)
 
     points = torch.randn(n, dim, generator=torch.Generator().manual_seed(0)).to(find(model.device))
     few = transport.solve(
@@ -134,9 +170,23 @@ def estimate(model: AEOT, train: Samples, test: Samples) -> tuple[float, float]:
     draws += 4 * max(56 * math.sqrt(n) / model.tol**2, 8192) + 2 * max(32 * n, 1 << 17)
 
     judged = min(len(test), report.AT_MOST)
-    seconds = epoch * epochs * n / len(some) + draw * draws + 15 + 0.01 * judged
+    seconds = learning + draw * draws + 15 + 0.01 * judged
     memory = report.peak_memory() + 160 * n * dim + 80 * judged * math.prod(shape) + 3e8
     return seconds, memory
+
+
+def _learning(model: AEOT, train: Samples, dim: int) -> float:
+    """Seconds that all epochs of the chart will take, from a few steps."""
+    shape, n = train.layout.network_shape, len(train)
+    kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
+    epochs, batch, _ = _budget(n, model.epochs, None, None)
+    chart = manifold.build({**kind, "latent_dim": dim}, generator=torch.Generator().manual_seed(0))
+    some = train.values[: max(5 * batch, 2 * dim)]
+    steps = manifold.fit(
+        chart, some, epochs=4, batch_size=batch, generator=0, device=model.device, to_network=train.layout.to_network
+    )
+    epoch = float(np.diff([entry["seconds"] for entry in steps.history]).min())
+    return epoch * epochs * n / len(some)
 
 
 def network(factory: str, weights: Path | None) -> nn.Module:
@@ -199,8 +249,12 @@ def finished(out: Path, model: AEOT, source: Mapping[str, Any]) -> bool:
     if folders.begun(out) or not (out / storage.CONFIG).is_file():
         return False
     known = storage.read(out)[0]
-    same = {name: known["parameters"].get(name) for name in SAME}
-    differ(out, same | {"data": known.get("data")}, {name: getattr(model, name) for name in SAME} | {"data": source})
+    same = {name: known["parameters"].get(name) for name in (*SAME, "chart")}
+    differ(
+        out,
+        same | {"data": known.get("data")},
+        {name: getattr(model, name) for name in (*SAME, "chart")} | {"data": source},
+    )
     folders.clear(out)
     return True
 
@@ -208,7 +262,7 @@ def finished(out: Path, model: AEOT, source: Mapping[str, Any]) -> bool:
 def save_png(path: Path, model: AEOT, samples: Any, columns: int | None = None) -> None:
     """A grid of images, small ones enlarged; of vectors, their cloud beside that of the training codes, decoded."""
     x = model.layout_.to_network(samples)
-    if model.layout_.kind == "vectors":
+    if model.layout_.kind != "images":
         figures.samples(x, model.chart_.decode(model.codes_[:2000])).savefig(path)
         return
     shown = style.pixels(x)
@@ -276,6 +330,7 @@ def metrics(model: AEOT, written: report.Report, train: int, test: int) -> dict[
     return {
         "train": train,
         "test": test,
+        "skipped": [] if model._data is None else list(model._data.skipped),
         "latent_dim": model.codes_.shape[1],
         "modes": int(model.modes_.max()) + 1,
         "status": {stage: str(solution.status) for stage, solution in stages.items() if solution is not None},

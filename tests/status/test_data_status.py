@@ -167,7 +167,7 @@ def test_missing_paths_and_names(tmp_path, monkeypatch):
 
 def test_files_of_another_kind(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
-    with says(ValueError, "notes.txt must be an .npy, .npz or IDX file", "the suffix .txt"):
+    with says(ValueError, "notes.txt must be an .npy, .npz, ", "or IDX file", "the suffix .txt"):
         load(tmp_path / "notes.txt")
     np.save(tmp_path / "x.npy", np.eye(3))
     with says(ValueError, "x.npy has no test split"):

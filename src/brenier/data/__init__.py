@@ -14,10 +14,12 @@ from brenier.data.synthetic import (
     three_clusters_in_disk,
     torus,
 )
+from brenier.data.tables import TableLayout
 
 __all__ = [
     "Layout",
     "Samples",
+    "TableLayout",
     "blobs",
     "check",
     "check_labels",

@@ -1,42 +1,79 @@
-"""Readers of files: `.npy`, `.npz`, IDX, folders of images. Each returns (values, labels or None)."""
+"""Readers of files: `.npy`, `.npz`, `.safetensors`, IDX. Each returns (values, labels or None)."""
 
 from __future__ import annotations
 
+import lzma
 import math
+import os
 import re
+import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from brenier.data.tables import TableLayout
+
 Pair = tuple[np.ndarray, np.ndarray | None]
 
 KEYS = {  # arrays of an .npz, by split
     "train": (("x_train", "y_train"), ("x", "y"), ("images", "labels")),
     "test": (("x_test", "y_test"),),
 }
+IDX_SIZES = 8  # dimensions, at most
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
-MODES = ("L", "LA", "RGB", "RGBA")  # bit 1: alpha, bit 2: colour
 BROKEN = (  # what a broken file makes its reader raise
     *(OSError, ValueError, KeyError, EOFError, SyntaxError, RuntimeError, OverflowError, MemoryError),
-    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, Image.DecompressionBombError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+
+
+class Found(NamedTuple):
+    """What a reader found: values, labels, the layout of a table, why files were skipped, whether it opened images."""
+
+    x: Any
+    y: Any = None
+    table: TableLayout | None = None
+    skipped: tuple[str, ...] = ()
+    pictures: bool = False
 
 
 def read_npy(path: Path) -> Pair:
     """The array of an `.npy` file."""
     try:
         with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False), None
+            return _array(file, path, path.stat().st_size), None
     except BROKEN as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
+
+
+def _array(file: IO[bytes], path: Path, size: int) -> np.ndarray:
+    """The array of a stream in NumPy's format, which must hold as many of its `size` bytes as its header says."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    need = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and (min(shape, default=0) < 0 or need > size - file.tell()):
+        raise ValueError(f"its header says {dtype} of shape {shape}, it holds {size - file.tell():,} bytes")
+    check_room(path, need)
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def check_room(path: Path, need: int) -> None:
+    """Raise ValueError where a file says that it holds more bytes than this machine has memory."""
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**40
+    if need > have:
+        raise ValueError(f"{path} says that it holds {need:,} bytes, more than this machine's {have:,} bytes of memory")
 
 
 def read_npz(path: Path, split: str) -> Pair:
@@ -44,18 +81,38 @@ def read_npz(path: Path, split: str) -> Pair:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} isn't a zip archive, or it is truncated")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            keys = list(archive)
-            for x, y in KEYS[split]:
-                if x in keys:
-                    labels = next((name for name in (y, *dict(KEYS[split]).values()) if name in keys), None)
-                    return archive[x], None if labels is None else archive[labels]
-            if len(keys) == 1 and split == "train":
-                return archive[keys[0]], None
+        with zipfile.ZipFile(path) as archive:
+            members = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+
+            def array(key: str) -> np.ndarray:
+                with archive.open(members[key]) as file:
+                    return _array(file, path, members[key].file_size)
+
+            x, y = _keys(list(members), path, split)
+            return array(x), None if y is None else array(y)
     except BROKEN as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
+
+
+def read_safetensors(path: Path, split: str) -> tuple[Any, Any]:
+    """The tensors of a `.safetensors` file, found as `read_npz` finds arrays."""
+    try:
+        tensors = load_file(path)
+        x, y = _keys(list(tensors), path, split)
+        return tensors[x], None if y is None else tensors[y]
+    except (*BROKEN, SafetensorError) as error:
+        raise unreadable(path, error) from None
+
+
+def _keys(keys: list[str], path: Path, split: str) -> tuple[str, str | None]:
+    """The names of values and labels."""
+    for x, y in KEYS[split]:
+        if x in keys:
+            return x, next((name for name in (y, *dict(KEYS[split]).values()) if name in keys), None)
+    if len(keys) == 1 and split == "train":
+        return keys[0], None
     wanted = " or ".join("/".join(pair) for pair in KEYS[split])
-    raise ValueError(f"{path} must hold the keys {wanted} for its {split} split, got {', '.join(keys) or 'none'}")
+    raise ValueError(f"{path} must hold the keys {wanted} for its {split} split, got {', '.join(keys[:20]) or 'none'}")
 
 
 def is_idx(path: Path) -> bool:
@@ -78,10 +135,10 @@ def _idx(path: Path) -> np.ndarray:
     try:
         data = path.read_bytes()
         if path.suffix == ".gz":
-            data = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data)
+            data = _unpacked(data, path)
     except BROKEN as error:
-        raise _unreadable(path, error) from None
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] == 0:
+        raise unreadable(path, error) from None
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or not 0 < data[3] <= IDX_SIZES:
         raise ValueError(f"{path} isn't an IDX file: its first bytes are {data[:4].hex(' ') or 'missing'}")
     start = 4 + 4 * data[3]
     shape = np.frombuffer(data[4:start].ljust(start - 4, b"\0"), ">u4").tolist()
@@ -92,29 +149,15 @@ def _idx(path: Path) -> np.ndarray:
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def read_folder(folder: Path, limit: int | None) -> Pair:
-    """The images of a folder in the order of their names; class sub-folders, where there are any, are the labels.
-
-    All must have one size. Grey images give (m, h, w) uint8; with colour or alpha in one, all give (m, h, w, c).
-    """
-    flat = _images(folder)
-    nested = [file for sub in _entries(folder) if sub.is_dir() for file in _images(sub)]
-    if flat and nested:
-        raise ValueError(f"{folder} must hold images either directly or in sub-folders, got both")
-    files = flat or nested
-    if not files:
-        raise ValueError(f"{folder} holds no images ({', '.join(sorted(IMAGES))})")
-    files = [files[row] for row in rows(len(files), limit)]
-    mode = MODES[int(np.bitwise_or.reduce([MODES.index(_mode(file)) for file in files]))]
-    first = _pixels(files[0], mode)
-    values = np.empty((len(files), *first.shape), np.uint8)
-    for row, file in enumerate(files):
-        pixels = _pixels(file, mode)
-        if pixels.shape != first.shape:
-            one, other = (f"{p.shape[1]}x{p.shape[0]} of {f}" for f, p in ((files[0], first), (file, pixels)))
-            raise ValueError(f"images must have one size, got {one} and {other}")
-        values[row] = pixels
-    return values, None if flat else np.array([file.parent.name for file in files])
+def _unpacked(packed: bytes, path: Path) -> bytes:
+    """The bytes that the header of an IDX file announces and one more, if there are as many: no bomb goes off."""
+    head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, 4 + 4 * 255)
+    sizes = (
+        np.frombuffer(head[4 : 4 + 4 * head[3]][: (len(head) - 4) // 4 * 4], ">u4").tolist() if len(head) > 4 else []
+    )
+    need = min(len(head) + 8 * math.prod(sizes) + 1, 1100 * len(packed))  # deflate gives 1,032 bytes for one at most
+    check_room(path, need)
+    return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, need)
 
 
 def rows(m: int, limit: int | None) -> Sequence[int]:
@@ -122,54 +165,13 @@ def rows(m: int, limit: int | None) -> Sequence[int]:
     return range(m) if limit is None or limit >= m else [i * m // limit for i in range(limit)]
 
 
-def _images(folder: Path) -> list[Path]:
-    return [file for file in _entries(folder) if file.suffix.lower() in IMAGES and file.is_file()]
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise _unreadable(folder, error) from None
-
-
-def _mode(file: Path) -> str:
-    """The mode of `MODES` that keeps all that the image holds."""
-
-    def held(image: Image.Image) -> str:
-        if image.mode in ("P", "PA"):
-            palette = np.array(image.getpalette()).reshape(-1, 3)
-            colours = "L" if (palette == palette[:, :1]).all() else "RGB"
-            return colours + "A" * image.has_transparency_data
-        return {"1": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}.get(image.mode, image.mode)
-
-    mode = _opened(file, held)
-    if mode not in MODES:
-        raise ValueError(f"{file} must have 8 bits a channel, got the image mode {mode}")
-    return mode
-
-
-def _pixels(file: Path, mode: str) -> np.ndarray:
-    """The pixels (h, w) or (h, w, c), upright."""
-
-    def upright(image: Image.Image) -> np.ndarray:
-        return np.asarray(ImageOps.exif_transpose(image).convert(mode))
-
-    return _opened(file, upright)
-
-
-def _opened(file: Path, verb: Callable[[Image.Image], T]) -> T:
-    """What `verb` makes of the image, or one ValueError for all that a broken file can raise."""
-    try:
-        with Image.open(file) as image:
-            return verb(image)
-    except BROKEN as error:
-        raise _unreadable(file, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> ValueError:
+def unreadable(path: Path | str, error: Exception) -> ValueError:
     """One sentence for whatever a reader met."""
+    if str(error).startswith(str(path)):
+        return ValueError(str(error))
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
+    if not reason.strip():
+        reason = {"EOFError": "it ends too early"}.get(type(error).__name__, type(error).__name__)
     if "Object arrays" in str(error):
         reason = "it holds Python objects, which are never unpickled"
     return ValueError(f"{path} cannot be read: {reason}")

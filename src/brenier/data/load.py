@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,12 @@ from scipy.sparse import issparse
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from brenier.checks import whole
-from brenier.data.files import Pair, is_idx, read_folder, read_idx, read_npy, read_npz, rows
-from brenier.data.samples import Samples, check, check_labels
+from brenier.data import tables
+from brenier.data.arrow import is_table
+from brenier.data.datasets import is_dataset, read_dataset
+from brenier.data.files import Found, Pair, is_idx, read_idx, read_npy, read_npz, read_safetensors, rows
+from brenier.data.folders import read_folder
+from brenier.data.samples import SMALLEST, Samples, check, check_labels
 
 SYSTEM = Path("/usr/share/datasets")  # where Debian's packages put theirs
 IDX_IMAGES = {"train": "train-images", "test": "t10k-images"}
@@ -35,17 +39,27 @@ def load(
     data_dir: str | Path | None = None,
     split: str = "train",
     limit: int | None = None,
+    label: str | None = None,
+    drop: Sequence[str] = (),
+    skip_bad: bool = False,
+    size: int | None = None,
 ) -> Samples:
     """A data set as `Samples`.
 
-    source: an array, tensor, table or list of lists; a torch Dataset or DataLoader with items x or (x, y); `Samples`; a
-    path to an `.npy`, an `.npz` (one array, or the keys x/y, images/labels, x_train/y_train/x_test/y_test), an IDX file
-    (`.gz` or not; its labels file is found by its name), a folder of images, flat or with a sub-folder for each class
-    (either may lie in sub-folders `train` and `test`), a folder of MNIST's four IDX files; or a name: `digits`,
-    `fashion-mnist`, `mnist`, looked up in `data_dir`, then in Debian's place, then in ~/.cache/brenier/NAME.
+    source: an array, tensor or list of lists; a data frame of pandas, polars or Arrow; a torch Dataset or DataLoader
+    with items x or (x, y); `Samples`; a path to an `.npy`, an `.npz` (one array, or the keys x/y, images/labels,
+    x_train/y_train/x_test/y_test), a `.safetensors` (one tensor, or x and y), a table (`.csv`, `.tsv`, `.parquet`), an
+    IDX file (`.gz` or not; its labels file is found by its name), a folder of images, flat or with a sub-folder for
+    each class (either may lie in sub-folders `train` and `test`), a folder that `datasets` saved, a folder of MNIST's
+    four IDX files; or a name: `digits`, `fashion-mnist`, `mnist`, looked up in `data_dir`, then in Debian's place, then
+    in ~/.cache/brenier/NAME.
     labels: (m,) integers or strings, instead of those of the source.
     split: "train", which is everything where a source has no split, or "test".
     limit: at most so many samples, evenly spread over the set.
+    label: the column of a table that holds the labels; it comes back with the samples.
+    drop: columns of a table to leave out.
+    skip_bad: leave out images that cannot be read, and name them in `Samples.skipped`.
+    size: of images in a folder, in pixels: the middle square of each is scaled to size x size.
 
     Nothing is ever unpickled. Values keep their dtype; a tensor becomes an array.
 
@@ -63,25 +77,35 @@ def load(
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if limit is not None:
         limit = whole("limit", limit, 2)
+    if size is not None:
+        size = whole("size", size, SMALLEST)
     if isinstance(source, Samples) and labels is None and limit is None and split == "train":
         return source
     early = limit if labels is None else None  # labels count the whole set
     if isinstance(source, str) and source in NAMES:
-        name, (x, y) = source, _from_name(source, data_dir, split)
+        name, found = source, Found(*_from_name(source, data_dir, split))
+    elif is_table(source):
+        _without_test_split(split, _named(source))
+        name = Path(source).name.split(".")[0] if isinstance(source, str | Path) else "data"
+        found = Found(*tables.read(source, label, drop, early))
     elif isinstance(source, str | Path):
         path = Path(source)
-        name, (x, y) = path.absolute().name.split(".")[0], _from_path(path, split, early)
+        name, found = path.absolute().name.split(".")[0], _from_path(path, split, early, label, drop, skip_bad, size)
     else:
-        _without_test_split(split, f"a {type(source).__name__}")
-        name, (x, y) = source.name if isinstance(source, Samples) else "data", _from_memory(source, early)
-    x = check(x, f"values of {name}")
-    y = labels if labels is not None else y
+        _without_test_split(split, _named(source))
+        name, found = source.name if isinstance(source, Samples) else "data", _from_memory(source, early)
+    if (label is not None or drop) and found.table is None:
+        raise ValueError(f"label and drop name columns of a table, and {name} is none")
+    if (skip_bad or size) and not found.pictures:
+        raise ValueError(f"skip_bad and size are for folders of images, and {name} is none")
+    x = check(found.x, f"values of {name}") if found.table is None else found.x
+    y, table = (found.y, found.table) if labels is None else (labels, found.table and found.table.unlabelled())
     if y is not None:
         y = check_labels(y, len(x))
     if limit is not None and limit < len(x):
         kept = rows(len(x), limit)
         x, y = x[kept], y if y is None else y[kept]
-    return Samples(x, y, name)
+    return Samples(x, y, name, table=table, skipped=found.skipped)
 
 
 def _from_name(name: str, data_dir: str | Path | None, split: str) -> Pair:
@@ -111,44 +135,58 @@ def _digits(split: str) -> Pair:
     return (x[kept].reshape(-1, 8, 8) / 16).astype(np.float32), y[kept]
 
 
-def _from_path(path: Path, split: str, limit: int | None) -> Pair:
+def _from_path(
+    path: Path, split: str, limit: int | None, label: str | None, drop: Sequence[str], skip_bad: bool, size: int | None
+) -> Found:
     if not os.path.exists(path):
         raise FileNotFoundError(f"no file or folder {str(path)!r}; known names are {', '.join(NAMES)}")
     if path.is_dir():
+        if is_dataset(path):
+            return read_dataset(path, split, limit, label, drop, skip_bad, size)
         if images := _idx_images(path, split):
-            return read_idx(images)
+            return Found(*read_idx(images))
         if all((path / each).is_dir() for each in SPLITS):
-            return read_folder(path / split, limit)
+            return read_folder(path / split, limit, skip_bad, size)
     elif path.suffix.lower() == ".npz":
-        return read_npz(path, split)
+        return Found(*read_npz(path, split))
+    elif path.suffix.lower() == ".safetensors":
+        return Found(*read_safetensors(path, split))
     _without_test_split(split, str(path))
     if path.is_dir():
-        return read_folder(path, limit)
+        return read_folder(path, limit, skip_bad, size)
     if is_idx(path):
-        return read_idx(path)
+        return Found(*read_idx(path))
     if path.suffix.lower() == ".npy":
-        return read_npy(path)
+        return Found(*read_npy(path))
     suffix = f"the suffix {path.suffix}" if path.suffix else "no suffix"
-    raise ValueError(f"{path} must be an .npy, .npz or IDX file (.gz or not) or a folder of images, got {suffix}")
+    raise ValueError(
+        f"{path} must be an .npy, .npz, .safetensors, .csv, .tsv, .parquet or IDX file (.gz or not) or a folder of "
+        f"images, got {suffix}"
+    )
 
 
-def _from_memory(source: Any, limit: int | None) -> tuple[Any, Any]:
+def _named(source: Any) -> str:
+    """A path's last part, or what an object is."""
+    return Path(source).absolute().name if isinstance(source, str | Path) else f"a {type(source).__name__}"
+
+
+def _from_memory(source: Any, limit: int | None) -> Found:
     if isinstance(source, Samples):
-        return source.values, source.labels
+        return Found(source.values, source.labels, source.table, source.skipped)
     if issparse(source):
         raise TypeError(f"source must be dense, got a sparse {type(source).__name__}: pass source.toarray()")
     if isinstance(source, DataLoader):
         xs, ys = _columns(source, batched=1)
-        return np.concatenate(xs), np.concatenate(ys) if ys else None
+        return Found(np.concatenate(xs), np.concatenate(ys) if ys else None)
     if isinstance(source, Dataset):
         items = source if isinstance(source, IterableDataset) else (source[i] for i in rows(len(source), limit))  # type: ignore[arg-type]
         xs, ys = _columns(items, batched=0)
-        return np.stack(xs), np.stack(ys) if ys else None
+        return Found(np.stack(xs), np.stack(ys) if ys else None)
     if isinstance(source, list | tuple | torch.Tensor) or hasattr(source, "__array__"):
-        return source, None
+        return Found(source)
     raise TypeError(
-        "source must be an array, a tensor, a list of rows, a torch Dataset or DataLoader, a path or a name, "
-        f"got {type(source).__name__}"
+        "source must be an array, a tensor, a list of rows, a data frame, a torch Dataset or DataLoader, a path or a "
+        f"name, got {type(source).__name__}"
     )
 
 

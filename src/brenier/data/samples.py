@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from brenier.data.tables import TableLayout
 
 SHAPES = "(m, d) for vectors; (m, h, w), (m, h, w, c) or (m, c, h, w) with c in 1..4 for images"
 SMALLEST = 8  # pixels on a side of an image
@@ -76,6 +79,8 @@ class Samples:
 
     Images: integers 0..255 or floats 0..1, (m, h, w), (m, h, w, c) or (m, c, h, w) with c in 1..4; vectors: (m, d).
     `values` keep their dtype (a uint8 set stays uint8). `truth` holds what is known of a synthetic set, by name.
+    Of a table, which `data.load` reads, `values` are numbers (m, c) as `table` says, NaN where one is missing.
+    `skipped` names the files that could not be read, and why.
 
     Raises:
         TypeError, ValueError: as `check`, `check_labels` and `Layout.of`.
@@ -90,21 +95,26 @@ class Samples:
     labels: np.ndarray | None = None
     name: str = "data"
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    table: TableLayout | None = None
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        values = check(self.values, f"values of {self.name}", varied=True)
-        Layout.of(values, f"values of {self.name}")
-        object.__setattr__(self, "values", values)
+        if self.table is None:
+            values = check(self.values, f"values of {self.name}", varied=True)
+            Layout.of(values, f"values of {self.name}")
+            object.__setattr__(self, "values", values)
+        elif len(self.values) < 2:
+            raise ValueError(f"values of {self.name} must hold at least 2 samples, got {len(self.values)}")
         if self.labels is not None:
-            object.__setattr__(self, "labels", check_labels(self.labels, len(values)))
+            object.__setattr__(self, "labels", check_labels(self.labels, len(self.values)))
 
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
-    def layout(self) -> Layout:
-        """How the values look."""
-        return Layout.of(self.values)
+    @cached_property
+    def layout(self) -> Layout | TableLayout:
+        """How the values look; the columns of a table are scaled by these values."""
+        return Layout.of(self.values) if self.table is None else self.table.fitted(self.values)
 
 
 @dataclass(frozen=True)
@@ -175,8 +185,8 @@ class Layout:
         return cls(kind, shape, channels, dtype, "torch" if is_tensor else "numpy")
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Layout:
-        """The layout that `asdict` wrote.
+    def from_dict(cls, record: Mapping[str, Any]) -> Layout | TableLayout:
+        """The layout that `asdict` wrote, of a table a `TableLayout`.
 
         Raises:
             ValueError: a record with other keys or values.
@@ -186,6 +196,8 @@ class Layout:
             >>> Layout.from_dict(layout.asdict()) == layout
             True
         """
+        if record.get("kind") == TableLayout.kind:
+            return TableLayout.from_dict(record)
         keys = set(cls.__dataclass_fields__)
         if set(record) != keys:
             raise ValueError(f"a layout must have the keys {', '.join(sorted(keys))}, got {', '.join(sorted(record))}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -136,6 +137,58 @@ def interpolations(paths: Any, train: Any = None) -> Figure:
     for curve in curves:
         axes.plot(curve[:, 0], curve[:, 1], "o-", color=FIRST, markersize=2.5, linewidth=1)
     return made
+
+
+def marginals(new: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray], most: int = 12) -> Figure:
+    """Each column of new rows beside that of test rows: shares of bins of numbers and dates (m,), or of texts (m,).
+
+    Gaps (NaN, NaT) are left out of numbers and dates. The first `most` columns are drawn, the eight commonest texts.
+
+    Example:
+        >>> columns = {"a": np.arange(9.0), "b": np.array(["x"] * 9)}
+        >>> marginals(columns, columns)
+        <Figure size 1440x...
+    """
+    names = list(test)[:most]
+    rows, columns = -(-len(names) // 3), min(3, len(names))
+    made = figure(WIDTH, 1.8 * rows)
+    panels = made.subplots(rows, columns, squeeze=False).ravel()
+    for name, axes in zip(names, panels, strict=False):
+        panel(axes, _short(name, 24))
+        draw = _texts if test[name].dtype.kind == "U" else _numbers
+        draw(axes, new[name], test[name])
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    legend(panels[0])
+    return made
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _texts(axes: Axes, new: np.ndarray, test: np.ndarray) -> None:
+    texts, counts = np.unique(np.concatenate([new, test]), return_counts=True)
+    shown = texts[np.argsort(-counts, kind="stable")[:8]][::-1]
+    for shift, values, colour, label in ((0.2, test, OTHER, "test"), (-0.2, new, FIRST, "new")):
+        shares = [float((values == text).mean()) for text in shown]
+        axes.barh(np.arange(len(shown)) + shift, shares, 0.4, color=colour, label=label)
+    axes.set_yticks(range(len(shown)), [_short(str(text), 12) for text in shown])
+
+
+def _numbers(axes: Axes, new: np.ndarray, test: np.ndarray) -> None:
+    if test.dtype.kind == "M":
+        new, test = (date2num(values[~np.isnat(values)]) for values in (new, test))
+        axes.xaxis.set_major_locator(AutoDateLocator(maxticks=4))
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+        axes.xaxis.get_offset_text().set(fontsize=7.5, color=MUTED)
+    else:
+        new, test = (values[~np.isnan(values)] for values in (new, test))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=bool((test == test.round()).all())))
+    bins = np.histogram_bin_edges(np.concatenate([new, test]), 24).tolist()
+    shares = [np.full(len(values), 1 / max(len(values), 1)) for values in (test, new)]
+    axes.hist(test, bins, weights=shares[0], color=OTHER, label="test", histtype="stepfilled")
+    axes.hist(new, bins, weights=shares[1], color=FIRST, label="new", histtype="step", linewidth=1.4)
 
 
 def novelty(new: Any, test: Any) -> Figure:

@@ -60,6 +60,7 @@ class Material:
         own: the numbers that only the model has: relrms, accepted, singular.
         transport, training: how the transport and the training of the chart, if any, went.
         tol, settings, seconds: the error asked for, name to value, stage to seconds.
+        columns: samples of a table in network form to the values of each column, texts or numbers; else None.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Material:
     tol: float
     settings: Mapping[str, Any]
     seconds: Mapping[str, float]
+    columns: Callable[[Tensor], Mapping[str, np.ndarray]] | None = None
 
 
 @dataclass(frozen=True)
@@ -327,7 +329,14 @@ def _pictures(material: Material) -> dict[str, Picture]:
     }
     if material.training is None:
         del pictures["Reconstructions"]
-    return pictures
+    if material.columns is None:
+        return pictures
+    columns = Picture(
+        figures.marginals(material.columns(material.decode(material.new)), material.columns(material.x_test)),
+        "Each column of the table, new rows beside test rows: shares of rows.",
+        "Histograms of each column of the table, new rows and test rows",
+    )
+    return {"New samples": pictures.pop("New samples"), "Columns": columns, **pictures}
 
 
 def _spread(size: int, most: int) -> np.ndarray:
