@@ -301,7 +301,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         x = self._network(x_test)
         x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()].flatten(1)
-        new = self.layout_.to_network(self.sample(len(x), seed)).flatten(1)
+        new = self.chart_.decode(self.draw(len(x), seed).codes).flatten(1)
         return -report.energy(new, x).mean
 
     @property
@@ -410,7 +410,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), 1)
         whole("seed", self.seed, 0)
-        if not (self.chart in (None, "identity", "network") or isinstance(self.chart, tuple)):
+        if not (isinstance(self.chart, tuple) or self.chart in (None, "identity", "network")):
             raise ValueError(
                 f"chart must be None, 'identity', 'network' or a pair (encoder, decoder), got {self.chart!r}"
             )
@@ -420,7 +420,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 continue
             if not isinstance(value, int | float | np.number):
                 raise TypeError(f"{name} must be a number, got {value!r}")
-            if name != "validation" and not value > 0:
+            if name != "validation" and not float(value) > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation must be a share from 0 up to 1, got {self.validation}")
@@ -463,16 +463,16 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """What must be the same for a fit to go on where it was interrupted."""
         chart = [str(module) for module in self.chart] if isinstance(self.chart, tuple) else self.chart
         known = {name: getattr(self, name) for name in SAME}
-        return {**known, "chart": chart, "data": fingerprint(samples.values, samples.labels)}
+        columns = np.frombuffer(repr(samples.table).encode(), np.uint8)
+        return {**known, "chart": chart, "data": fingerprint(samples.values, samples.labels, columns)}
 
     def _learn(
         self, values: np.ndarray, place: torch.device, keeper: Keeper | None
     ) -> tuple[manifold.Chart, Solution | None, Tensor]:
         """The chart, trained, how that went, and the codes of all samples."""
         self.chart_ = self._chart(values)
-        trained = self._train(values, place, keeper)
-        codes = self.chart_.encode(values, to_network=self.layout_.to_network).cpu()
-        return self.chart_, trained, codes
+        training = self._train(values, place, keeper)
+        return self.chart_, training, self.chart_.encode(values, to_network=self.layout_.to_network).cpu()
 
     def _chart(self, values: np.ndarray) -> manifold.Chart:
         if isinstance(self.chart, tuple):

@@ -249,8 +249,12 @@ def finished(out: Path, model: AEOT, source: Mapping[str, Any]) -> bool:
     if folders.begun(out) or not (out / storage.CONFIG).is_file():
         return False
     known = storage.read(out)[0]
-    same = {name: known["parameters"].get(name) for name in SAME}
-    differ(out, same | {"data": known.get("data")}, {name: getattr(model, name) for name in SAME} | {"data": source})
+    same = {name: known["parameters"].get(name) for name in (*SAME, "chart")}
+    differ(
+        out,
+        same | {"data": known.get("data")},
+        {name: getattr(model, name) for name in (*SAME, "chart")} | {"data": source},
+    )
     folders.clear(out)
     return True
 

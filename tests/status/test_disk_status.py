@@ -69,7 +69,7 @@ def test_an_error_that_does_not_say_where_gets_the_place(tmp_path):
     assert raised.value.filename == str(tmp_path / "run")
 
 
-@pytest.mark.parametrize("after", [0, 3, 9, 14])
+@pytest.mark.parametrize("after", [0, 9])
 def test_a_disk_that_is_full_gets_one_line_and_the_fit_goes_on_later(after, fit, monkeypatch):
     with monkeypatch.context() as patch:
         failing(patch, after, OSError(errno.ENOSPC, "No space left on device"))
@@ -94,7 +94,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(fit, monkeypa
     assert names() == ["x.npy"]
 
 
-@pytest.mark.parametrize("stop", [1, 4, 6])
+@pytest.mark.parametrize("stop", [4])
 def test_ctrl_c_says_how_to_go_on_and_the_end_is_the_same(stop, fit, monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     monkeypatch.setattr(checkpoint, "FIRST", 0.0)

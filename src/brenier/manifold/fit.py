@@ -110,7 +110,7 @@ def fit(
     best, best_epoch, best_weights = math.inf, 0, chart.state_dict()
     left = None if keeper is None else keeper.recall()
     if left is not None:
-        _put_back(left["moving"], chart, optimiser, schedule, order)
+        _put_back(left, chart, optimiser, schedule, order)
         history, best, best_epoch, best_weights = left["history"], left["best"], left["epoch"], left["weights"]
         start -= history[-1]["seconds"]
     status = Status.EPOCHS_DONE
@@ -135,7 +135,7 @@ def fit(
                 break
             if keeper is not None:
                 done = {"history": history, "best": best, "epoch": best_epoch, "weights": best_weights}
-                keeper.keep(partial(_kept, done, chart, optimiser, schedule, order))
+                keeper.keep(partial(_state, done, chart, optimiser, schedule, order))
     chart.load_state_dict(best_weights)
     for layer in constrained:
         remove_parametrizations(layer, "weight")
@@ -156,14 +156,11 @@ class _Batches:
         return place(self.to_network(take(self.x, rows)), self.like)
 
 
-def _kept(done: dict[str, Any], *moving: Any) -> dict[str, Any]:
-    """The state of a training after an epoch."""
-    return done | {"moving": _moving(*moving)}
-
-
-def _moving(chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator) -> dict[str, Any]:
-    """What a step changes."""
-    return {
+def _state(
+    done: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
+) -> dict[str, Any]:
+    """What was done so far, and all that a step changes."""
+    return done | {
         "chart": dict(chart.state_dict()),
         "moments": [dict(optimiser.state.get(p, {})) for p in chart.parameters()],
         "natural": optimiser.state_dict().get("natural"),
@@ -173,21 +170,23 @@ def _moving(chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: to
 
 
 def _put_back(
-    moving: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
+    left: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
 ) -> None:
-    """Bring everything that a step changes to what `_moving` gave; moments in the layout of their parameters."""
-    chart.load_state_dict(moving["chart"])
-    if moving["natural"] is not None:
-        optimiser.load_state_dict({**optimiser.state_dict(), "natural": moving["natural"]})
-    for p, moments in zip(chart.parameters(), moving["moments"], strict=True):
+    """Bring everything that a step changes to what `_state` gave; moments in the layout of their parameters."""
+    chart.load_state_dict(left["chart"])
+    if left["natural"] is not None:
+        optimiser.load_state_dict({**optimiser.state_dict(), "natural": left["natural"]})
+    for p, moments in zip(chart.parameters(), left["moments"], strict=True):
         if moments:
             optimiser.state[p] = {
-                name: torch.empty_like(p).detach().copy_(value) if value.shape == p.shape else value
+                name: torch.empty_like(p).detach().copy_(value)
+                if isinstance(value, Tensor) and value.shape == p.shape
+                else value
                 for name, value in moments.items()
             }
-    schedule.load_state_dict(moving["schedule"])
+    schedule.load_state_dict(left["schedule"])
     optimiser.param_groups[0]["lr"] = schedule.get_last_lr()[0]
-    order.set_state(moving["order"])
+    order.set_state(left["order"])
 
 
 def _budget(
