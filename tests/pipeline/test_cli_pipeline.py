@@ -10,18 +10,6 @@ import brenier
 from brenier.cli import main
 
 
-@pytest.fixture
-def command(capsys):
-    """Runs the command: exit code, stdout and stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        return ended.value.code, *capsys.readouterr()
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "below" / "digits"

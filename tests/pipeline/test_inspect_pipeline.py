@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 
 from brenier import data, report
-from brenier.cli import main
 from brenier.report.networks import seeded, train
 
 NETS = """
@@ -18,18 +17,6 @@ def mlp():
     print("building")
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
 """
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs the command: exit code, stdout and stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
