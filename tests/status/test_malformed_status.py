@@ -87,7 +87,7 @@ OPTIONS = {  # arguments of the command, and words of the line on stderr
     "samples of no file": (("sample", "model"), "Missing option '--out'"),
     "samples of an unknown kind": (("sample", "model", "--out", "new.jpg"), "must end in .png, .npz, .npy"),
     "samples without a kind": (("sample", "model", "--out", "new"), "must end in .png, .npz, .npy"),
-    "a picture of vectors": (("sample", "model", "--out", "new.png"), "vectors of 4 numbers, no images"),
+    "a picture of vectors": (("sample", "model", "--out", "new.png"), "vectors of 4 numbers, no .png"),
     "samples to no folder": (("sample", "model", "--out", "none/new.npy"), "there is no folder"),
     "samples to a folder": (("sample", "model", "--out", "folder.npy"), "is a folder; name a file"),
     "an unknown label": (("sample", "model", "--label", "7", "--out", "new.npy"), "label must be one of 0, 1, got '7'"),
