@@ -208,10 +208,12 @@ def fingerprint(*arrays: np.ndarray | None) -> str:
 def _begun(path: Path) -> dict[str, Any]:
     """The settings of a fit that was begun."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode()
+        record = json.loads(text)
+        same = text == json.dumps(record, indent=1)
         known = record.pop("sha256")
         _check_format(path, record["format"])
-        if known != _digest(json.dumps(record), {}):
+        if not same or known != _digest(json.dumps(record), {}):
             raise KeyError("sha256")
         return record["settings"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError):

@@ -70,7 +70,8 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if missing:
         raise FileNotFoundError(f"{missing[0] if folder.is_dir() else folder} is missing: no model to load")
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        text = (folder / CONFIG).read_bytes().decode()
+        config = json.loads(text)
         stated = config["checksums"]
         known = stated[CONFIG], stated[WEIGHTS]
     except (ValueError, KeyError, TypeError):
@@ -79,7 +80,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         newer = isinstance(known_format, int) and known_format > FORMAT
         out = "load it with a newer brenier" if newer else "fit again, or load it with the brenier that wrote it"
         raise ValueError(f"{folder / CONFIG} has format {known_format}, this version reads format {FORMAT}: {out}")
-    if _checksum(config) != known[0]:
+    if _checksum(config) != known[0] or text != json.dumps(config, indent=1):  # 1e-05 and 1E-05 are one number
         raise ValueError(f"{folder / CONFIG} was changed after it was saved: its checksum differs")
     weights = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(weights).hexdigest() != known[1]:
