@@ -501,6 +501,8 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _train(self, values: np.ndarray, place: torch.device, keeper: Keeper | None) -> Solution | None:
         if next(self.chart_.parameters(), None) is None:
+            if self.constraints is not None:
+                raise ValueError(f"constraints need weights, got {self.constraints!r} for a chart without any")
             return None
         return manifold.fit(
             self.chart_,

@@ -35,5 +35,7 @@ def test_unknown_names_are_refused():
     chart = manifold.build({"kind": "mlp", "dim": 3, "latent_dim": 2}, generator=0)
     with pytest.raises(ValueError, match="optimizer must be one of adamw, natural, got 'newton'"):
         manifold.fit(chart, x, optimizer="newton")
+    with pytest.raises(ValueError, match="constraints need weights, got 'stiefel' for a chart without any"):
+        brenier.AEOT(chart="identity", constraints="stiefel").fit(x)
     with pytest.raises(ValueError, match="optimizer must be one of adamw, natural, got 'adam'"):
         brenier.AEOT(optimizer="adam").fit(x)
