@@ -75,7 +75,9 @@ def kills(times: int, seed: int, folder: Path) -> tuple[Counter, int]:
     chance, found, ended = random.Random(seed), Counter(), 0
     began = time.perf_counter()
     reference = folder / "reference"
-    assert started(reference).wait() == 0
+    whole = started(reference)
+    error = whole.communicate()[1]
+    assert whole.returncode == 0, error
     seconds, run = time.perf_counter() - began, folder / "run"
     learned = sum(storage.read(reference)[0]["seconds"].values())
     while (sum(found.values()) < times) or found_open(run):

@@ -82,7 +82,7 @@ CASES = {
     "vectors of an unknown dimension": (swiss, lambda: AEOT(epochs=8, tol=0.4)),
     "natural gradient, constrained, onto a sphere": (
         swiss,
-        lambda: AEOT(latent_dim=3, latent="sphere", optimizer="natural", constraints="stiefel", epochs=5, tol=0.5),
+        lambda: AEOT(latent_dim=3, latent="sphere", optimizer="natural", constraints="stiefel", epochs=3, tol=0.5),
     ),
     "codes": (swiss, lambda: AEOT(chart="identity", extension="barycentric", tol=0.4)),
 }
@@ -97,7 +97,7 @@ def test_wherever_it_is_interrupted_it_ends_the_same(case, eager, tmp_path):
     same(whole, watched)
     total = eager.saves
     assert total > 5
-    for after in sorted({2, total // 2, total - 4, total - 1}):
+    for after in sorted({2, total // 2, total - 2}):
         eager.saves, eager.after = 0, after
         with pytest.raises(Interrupted):
             unfitted().fit(x, checkpoint=tmp_path / str(after))
