@@ -2,6 +2,11 @@ import pytest
 import torch
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests begin first, or one of them would go on alone when all others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)

@@ -88,6 +88,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_wherever_it_is_interrupted_it_ends_the_same(case, eager, tmp_path):
     samples, unfitted = CASES[case]

@@ -14,7 +14,7 @@ def test_nothing_is_lost_by_kills_at_random_moments(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     import kills
 
-    found, ended = kills.kills(5, seed=1, folder=tmp_path)
-    assert sum(found.values()) == 5
+    found, ended = kills.kills(4, seed=1, folder=tmp_path)
+    assert sum(found.values()) == 4
     assert ended >= 1
     sys.modules.pop("kills")
