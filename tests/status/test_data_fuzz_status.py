@@ -172,10 +172,14 @@ CRASHES = [  # what once raised something else than a sentence
     ("x.idx", b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"x"),
     ("x.idx", b"\0\0\x08\x1b" + bytes(range(200))),
     ("x.idx.gz", gzip.compress(b"\0\0\x08\3\0\0", mtime=0)),
+    (
+        "x.npz",
+        spoilt(GOOD["x.npz"][1], [("flip", 0.5, 1, b""), ("replace", 0.021484375, 1, b"\xff\xff\xff\xff")]),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "content"), CRASHES)
+@pytest.mark.parametrize(("name", "content"), CRASHES, ids=lambda part: part if isinstance(part, str) else "")
 def test_what_once_crashed(name, content):
     survives(name, content)
 

@@ -29,6 +29,7 @@ KEYS = {  # arrays of an .npz, by split
     "test": (("x_test", "y_test"),),
 }
 IDX_SIZES = 8  # dimensions, at most
+LONGEST = 300  # characters of a reason
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 BROKEN = (  # what a broken file makes its reader raise
     *(OSError, ValueError, KeyError, EOFError, SyntaxError, RuntimeError, OverflowError, MemoryError),
@@ -174,4 +175,6 @@ def unreadable(path: Path | str, error: Exception) -> ValueError:
         reason = {"EOFError": "it ends too early"}.get(type(error).__name__, type(error).__name__)
     if "Object arrays" in str(error):
         reason = "it holds Python objects, which are never unpickled"
+    if len(reason) > LONGEST:  # some libraries repeat what they read, byte by byte
+        reason = reason[:LONGEST] + " …"
     return ValueError(f"{path} cannot be read: {reason}")
