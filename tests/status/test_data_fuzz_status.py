@@ -176,6 +176,7 @@ CRASHES = [  # what once raised something else than a sentence
         "x.npz",
         spoilt(GOOD["x.npz"][1], [("flip", 0.5, 1, b""), ("replace", 0.021484375, 1, b"\xff\xff\xff\xff")]),
     ),
+    ("x.npy", spoilt(GOOD["x.npy"][3], [("insert", 0.5, 1, b"\n")])),
 ]
 
 

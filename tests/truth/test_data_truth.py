@@ -260,3 +260,11 @@ def test_spiral_keeps_its_arms_apart(generator):
     off = (r - angle / (2 * np.pi) + 0.5) % 1 - 0.5  # distance to the nearest arm, gap 1
     assert np.abs(off).max() < 0.2
     assert off.std() == pytest.approx(0.03, rel=0.1)
+
+
+def test_an_array_of_python_2_is_read_without_a_word(tmp_path):
+    x = np.arange(24.0).reshape(12, 2)
+    np.save(tmp_path / "x.npy", x)
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content.replace(b"(12, 2), }  ", b"(12L, 2L), }"))
+    np.testing.assert_array_equal(data.load(tmp_path / "x.npy").values, x)

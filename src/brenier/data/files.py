@@ -8,6 +8,7 @@ import os
 import re
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -61,13 +62,15 @@ def _array(file: IO[bytes], path: Path, size: int) -> np.ndarray:
     """The array of a stream in NumPy's format, which must hold as many of its `size` bytes as its header says."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    need = math.prod(shape) * dtype.itemsize
-    if not dtype.hasobject and (min(shape, default=0) < 0 or need > size - file.tell()):
-        raise ValueError(f"its header says {dtype} of shape {shape}, it holds {size - file.tell():,} bytes")
-    check_room(path, need)
-    file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of headers that Python 2 wrote: they are read all the same
+        shape, _, dtype = read(file)
+        need = math.prod(shape) * dtype.itemsize
+        if not dtype.hasobject and (min(shape, default=0) < 0 or need > size - file.tell()):
+            raise ValueError(f"its header says {dtype} of shape {shape}, it holds {size - file.tell():,} bytes")
+        check_room(path, need)
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def check_room(path: Path, need: int) -> None:
