@@ -445,9 +445,9 @@ def inspect(
             out = Path(os.path.abspath(out))
             folders.refuse(out, overwrite, mark="inspection.json", what="inspection")
         network = None if model is None else runs.network(model, weights)
-        if network is not None:
+        if network is not None and not runs.is_table(data):
             samples = runs.unseen(data, data_dir, limit)
-        elif (Path(data) / storage.CONFIG).is_file():
+        elif network is None and (Path(data) / storage.CONFIG).is_file():
             network, samples = load(data).chart_.encoder, runs.judges(Path(data), data_dir)
             if next(network.parameters(), None) is None:
                 raise ValueError(f"{data} takes samples as codes: it has no layers to inspect, inspect its data")

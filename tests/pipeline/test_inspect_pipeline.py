@@ -122,7 +122,7 @@ def test_a_plane_in_space_is_seen_as_one():
     assert found.numbers["singular"]["share"].mean < 0.1
 
 
-def test_a_table_is_seen_as_a_model_reads_it(tmp_path, command):
+def test_a_table_is_seen_as_a_model_reads_it(tmp_path, command, monkeypatch):
     pytest.importorskip("pyarrow")
     rows = "".join(f"{i % 7 + i / 100},{'ab'[i % 2]},{'no' if i % 3 else 'yes'},n{i}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("x,kind,ill,name\n" + rows)
@@ -132,6 +132,14 @@ def test_a_table_is_seen_as_a_model_reads_it(tmp_path, command):
     found = json.loads(out)
     assert code == 0
     assert (found["shape"], found["classes"]) == ([2], {"no": 40, "yes": 20})
+    (tmp_path / "table_nets.py").write_text("from torch import nn\ndef small():\n    return nn.Linear(2, 2)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code, out, _ = command(
+        "inspect", tmp_path / "t.csv", "--drop", "name", "--label", "ill", "--model", "table_nets:small", "--json"
+    )
+    assert code == 0
+    assert [layer["width"] for layer in json.loads(out)["layers"]] == [2, 2]
     run = tmp_path / "run"
     assert command("fit", tmp_path / "t.csv", "--drop", "name", "--tol", 1, "--out", run, "--quiet")[0] == 0
     code, _, err = command("inspect", run)
