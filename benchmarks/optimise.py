@@ -7,8 +7,9 @@
 Peers: Adam, SGD with momentum 0.9, torch.optim.Muon for the weight matrices with Adam for the biases, SOAP and Shampoo
 of pytorch-optimizer. Everyone gets the same seconds for each trial of its grid and the same seconds for the run with
 what was best: the lowest training loss at the end. The grids: four learning rates in half decades around the usual one
-(decades for SGD); for natural gradient (K-FAC, `damping="lm"`) the steps between its factors. Seconds are of training
-alone, the evaluation on fixed samples is left out.
+(decades for SGD), for natural gradient (K-FAC, `damping="lm"`, factors every five steps) 0.25, 0.5, 1 and 2; where the
+best is at an end, the grid goes on there, by three at most. Seconds are of training alone, the evaluation on fixed
+samples is left out.
 
 --part autoencoder: 784-1000-500-250-30 and back (Hinton and Salakhutdinov 2006), tanh, linear code, Bernoulli pixels,
 sparse initial weights (Martens 2010): 15 weights a unit, normal. --part classifier: 784-512-256-10, ReLU. --part
@@ -24,7 +25,7 @@ import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytorch_optimizer
@@ -37,7 +38,8 @@ from brenier.data import Samples, load
 from brenier.information import NaturalGradient
 
 Optimisers = list[torch.optim.Optimizer]
-HALF_DECADES = (0.1, 0.3, 1.0, 3.0)
+HALF_DECADES = (0.1, 10**-0.5, 1.0, 10**0.5)
+MORE = 3  # settings that a grid may grow by
 
 
 class Task(NamedTuple):
@@ -58,8 +60,8 @@ class Peer(NamedTuple):
     """A name, what makes the optimisers from a network and a setting, and the grid of settings."""
 
     name: str
-    make: Callable[[nn.Module, Task, Any], Optimisers]
-    grid: tuple[Any, ...]
+    make: Callable[[nn.Module, Task, float], Optimisers]
+    grid: tuple[float, ...]
 
 
 class Curve(NamedTuple):
@@ -121,7 +123,7 @@ def pixels(data: Samples) -> Tensor:
 
 
 def peers() -> list[Peer]:
-    """Everyone, with a grid of four."""
+    """Everyone, with a grid of four learning rates."""
 
     def muon(network: nn.Module, task: Task, lr: float) -> Optimisers:
         matrices = [p for p in network.parameters() if p.ndim == 2]
@@ -132,15 +134,12 @@ def peers() -> list[Peer]:
     def rates(usual: float) -> tuple[float, ...]:
         return tuple(usual * factor for factor in HALF_DECADES)
 
-    def natural(network: nn.Module, task: Task, every: int) -> Optimisers:
-        return [
-            NaturalGradient(
-                network, likelihood=task.likelihood, reduction=task.reduction, structure="kfac", factor_every=every
-            )
-        ]
+    def natural(network: nn.Module, task: Task, lr: float) -> Optimisers:
+        settings = {"likelihood": task.likelihood, "reduction": task.reduction, "structure": "kfac", "factor_every": 5}
+        return [NaturalGradient(network, lr=lr, **settings)]
 
     return [
-        Peer("natural gradient, K-FAC", natural, (1, 3, 5, 10)),
+        Peer("natural gradient, K-FAC", natural, (0.25, 0.5, 1.0, 2.0)),
         Peer("Adam", lambda n, t, lr: [torch.optim.Adam(n.parameters(), lr=lr)], rates(1e-3)),
         Peer("SGD, momentum 0.9", lambda n, t, lr: [torch.optim.SGD(n.parameters(), lr, 0.9)], (1e-3, 1e-2, 1e-1, 1.0)),
         Peer("Muon", muon, rates(3e-3)),
@@ -157,7 +156,7 @@ def peers() -> list[Peer]:
     ]
 
 
-def train(task: Task, peer: Peer, setting: Any, seed: int, options: argparse.Namespace, trial: bool = False) -> Curve:
+def train(task: Task, peer: Peer, setting: float, seed: int, options: argparse.Namespace, trial: bool = False) -> Curve:
     """Train for the seconds of a run or a trial, looking at the loss on fixed samples now and then."""
     seconds, looks = (options.trial, 1) if trial else (options.seconds, options.looks)
     with torch.random.fork_rng():
@@ -188,13 +187,23 @@ def train(task: Task, peer: Peer, setting: Any, seed: int, options: argparse.Nam
             step += 1
 
 
-def tuned(task: Task, peer: Peer, options: argparse.Namespace) -> Any:
-    """The setting with the lowest loss after a trial; a loss that is NaN is infinite."""
-    trials = {}
-    for setting in peer.grid:
+def tuned(task: Task, peer: Peer, options: argparse.Namespace) -> float:
+    """The setting with the lowest loss after a trial (NaN is infinite); a grid whose end is best goes on there."""
+    trials: dict[float, float] = {}
+
+    def tried(setting: float) -> None:
         last = train(task, peer, setting, 1000, options, trial=True).losses[-1]
         trials[setting] = last if last == last else float("inf")
-    shown = ", ".join(f"{setting:g}: {loss:.4g}" for setting, loss in trials.items())
+
+    for setting in peer.grid:
+        tried(setting)
+    ratio = peer.grid[1] / peer.grid[0]
+    for _ in range(MORE):
+        best = min(trials, key=lambda setting: trials[setting])
+        if min(trials) < best < max(trials):
+            break
+        tried(best * ratio if best == max(trials) else best / ratio)
+    shown = ", ".join(f"{setting:.3g}: {trials[setting]:.4g}" for setting in sorted(trials))
     print(f"    {peer.name}: {shown}", flush=True)
     return min(trials, key=lambda setting: trials[setting])
 
@@ -222,7 +231,7 @@ def compare(task: Task, options: argparse.Namespace) -> None:
         steps = int(np.median([c.steps[-1] for c in own]))
         shown = f"{1e3 * pace(peer.name):.0f} | {pace(peer.name) / pace('Adam'):.2f}"
         loss, error = (median((c[k][-1] for c in own), ".4g") for k in (2, 3))
-        print(f"| {peer.name} | {setting:g} | {steps} | {shown} | {loss} | {error} |")
+        print(f"| {peer.name} | {setting:.3g} | {steps} | {shown} | {loss} | {error} |")
     ours = curves[chosen[0][0].name]
     print(f"\nTo the training loss that each peer ends with, {chosen[0][0].name} takes:\n")
     print("| peer | loss | its steps | ours | ratio | its seconds | ours | ratio |\n|" + "---|" * 8)
@@ -256,7 +265,7 @@ def generalise(task: Task, options: argparse.Namespace) -> None:
             cells.append(
                 f"{median(errors)} %" if len(errors) == len(curves) else f"{len(errors)} of {len(curves)} arrive"
             )
-        print(f"| {peer.name} | {setting:g} | {' | '.join(cells)} |", flush=True)
+        print(f"| {peer.name} | {setting:.3g} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:

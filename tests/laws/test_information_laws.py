@@ -15,6 +15,7 @@ from architectures import architecture
 from torch import Tensor, nn
 
 from brenier.information import NaturalGradient, fisher
+from brenier.information.amortised import MEMORY, Amortised
 
 STRUCTURES = ("dense", "woodbury", "cg", "block", "diagonal", "kfac", "ekfac")
 Y = torch.tensor([0, 1, 2, 1, 0])
@@ -150,6 +151,38 @@ def test_a_resumed_run_is_the_uninterrupted_one(structure, damping):
         return [p.detach() for p in model.parameters()]
 
     assert all(torch.equal(a, b) for a, b in zip(trained(False), trained(True), strict=True))
+
+
+def test_the_gradient_of_kfac_is_an_average_without_bias(generator):
+    averages = Amortised([], ["w"], rotate=False, state=None)
+    gradients = torch.randn(12, 3, generator=generator)
+    weights = MEMORY ** torch.arange(12.0).flip(0)
+    for gradient in gradients:
+        found = averages.smoothed({"w": gradient})["w"]
+    torch.testing.assert_close(found, weights @ gradients / weights.sum())
+    assert averages.smoothed({"w": found})["w"].allclose(found)
+
+
+@pytest.mark.parametrize(
+    ("damping", "momentum", "averaged"), [("lm", None, True), ("lm", 0.0, False), (1.0, 0.9, False)]
+)
+def test_only_the_automatic_momentum_averages_gradients(damping, momentum, averaged):
+    model, (x, y) = nn.Linear(3, 2), (torch.randn(20, 3), torch.arange(20) % 2)
+    optimiser = NaturalGradient(model, structure="kfac", damping=damping, momentum=momentum)
+    F.cross_entropy(model(x), y).backward()
+    optimiser.step()
+    assert bool(optimiser.state_dict()["natural"]["curvature"]["averages"]["gradient"]) == averaged
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_first_damping_is_near_the_mean_eigenvalue_whatever_the_signs(seed):
+    """Two classes see nothing of signs that move both alike."""
+    model, x, y = nn.Linear(1, 2, bias=False), torch.randn(20, 1), torch.arange(20) % 2
+    mean = fisher(model, x, structure="dense").trace().mean / 2
+    optimiser = NaturalGradient(model, seed=seed)
+    F.cross_entropy(model(x), y).backward()
+    optimiser.step()
+    assert mean / 5 < optimiser.damping < 5 * mean
 
 
 def test_schedules_groups_and_frozen_parameters():

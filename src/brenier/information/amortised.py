@@ -16,6 +16,7 @@ from brenier.information.layers import Layer
 from brenier.information.linearise import Values
 
 DECAY = 0.95
+MEMORY = 0.9  # of the gradient
 EARLY = 3  # steps that are all looked at
 DRIFT = 2.0  # the change of λ that calls for new inverses
 
@@ -31,7 +32,8 @@ class Amortised:
 
     def __init__(self, layers: list[Layer], others: list[str], rotate: bool, state: dict[str, Any] | None) -> None:
         self.layers, self.others, self.rotate = layers, others, rotate
-        fresh: dict[str, Any] = {"updates": 0, "inverted": 0, "age": 0, "damping": 0.0, "layers": {}, "squares": {}}
+        counts = {"updates": 0, "inverted": 0, "age": 0, "damping": 0.0, "gradients": 0}
+        fresh: dict[str, Any] = {**counts, "layers": {}, "squares": {}, "gradient": {}}
         self.state = fresh if state is None else state
 
     def update(self, parts: list[Part], c: float, generator: torch.Generator) -> None:
@@ -73,6 +75,18 @@ class Amortised:
                 left, right = _inverses(held["left"], held["right"], damping[layer.names[0]])
                 found = {"left_inverse": left, "right_inverse": right}
             held.update({name: None if value is None else value.contiguous() for name, value in found.items()})
+
+    def smoothed(self, gradient: Values) -> Values:
+        """The gradient averaged over steps.
+
+        (F̃ + λ)⁻¹ g of one batch fits its samples one by one wherever parameters are more than samples: along it the
+        batch shows a curvature many times that of other samples, and no length is right for both.
+        """
+        self.state["gradients"] += 1
+        keep = 1 - (1 - MEMORY) / (1 - MEMORY ** self.state["gradients"])
+        for name, value in gradient.items():
+            _average(self.state["gradient"], name, value, keep)
+        return dict(self.state["gradient"])
 
     def solve(self, gradient: Values, damping: dict[str, float]) -> Values:
         """(F + λ)⁻¹ g, for K-FAC with factored damping."""

@@ -46,9 +46,18 @@ class Curvature:
         self._loaded: dict[str, Any] | None = None
 
     def direction(
-        self, pieces: list[Piece], c: float, gradient: Values, damping: dict[str, float], before: Values | None
+        self,
+        pieces: list[Piece],
+        c: float,
+        gradient: Values,
+        damping: dict[str, float],
+        before: Values | None,
+        smooth: bool,
     ) -> Values:
-        """(F + λ)⁻¹ g for a loss c Σ −log p over the pieces; `before` is where conjugate gradients start."""
+        """(F + λ)⁻¹ g for a loss c Σ −log p over the pieces; `before` is where conjugate gradients start.
+
+        Where F is averaged over steps, the gradient is too if it is to be `smooth`.
+        """
         if self.structure == "auto":
             self.structure = self._chosen(pieces)
         kind = self.fisher
@@ -56,7 +65,7 @@ class Curvature:
             kind = "mc" if self.structure in AVERAGED else "exact"
         self._steps += 1
         if self.structure in ("kfac", "ekfac") or (self.structure == "diagonal" and kind == "mc"):
-            return self._averaged(pieces, kind, c, gradient, damping)
+            return self._averaged(pieces, kind, c, gradient, damping, smooth)
         blocks = build([self._part(piece, kind) for piece in pieces], self.structure, c, self.tol, self.max_iterations)
         operator = Fisher(pieces[0].at.parameters, blocks)
         self.coverage = operator.coverage
@@ -78,7 +87,7 @@ class Curvature:
         return {name: piece.reshape(gradient[name].shape) for name, piece in zip(operator.names, pieces, strict=True)}
 
     def _averaged(
-        self, pieces: list[Piece], kind: str, c: float, gradient: Values, damping: dict[str, float]
+        self, pieces: list[Piece], kind: str, c: float, gradient: Values, damping: dict[str, float], smooth: bool
     ) -> Values:
         if self._amortised is None:
             layers = [] if self.structure == "diagonal" else _covered(pieces[0].at)
@@ -90,7 +99,7 @@ class Curvature:
         if self._steps <= EARLY or (self._steps - 1) % self.factor_every == 0:
             self._amortised.update([self._part(piece, kind) for piece in pieces], c, self.generator)
         self._amortised.invert(damping, self.inverse_every)
-        return self._amortised.solve(gradient, damping)
+        return self._amortised.solve(self._amortised.smoothed(gradient) if smooth else gradient, damping)
 
     def _part(self, piece: Piece, kind: str) -> Part:
         if kind == "exact" and self.structure == "cg":

@@ -209,7 +209,8 @@ class NaturalGradient(Optimizer):
         }
         starts = self.momentum or self.adaptive or self.curvature.structure == "cg"
         before = self._before(list(active)) if starts else None
-        direction = self.curvature.direction(pieces, c, gradient, damping, before)
+        smooth = self.adaptive and self.momentum != 0
+        direction = self.curvature.direction(pieces, c, gradient, damping, before, smooth)
         lrs = {name: float(groups[name]["lr"]) for name in active}
         if model is None:
             self._move(active, gradient, direction, before, lrs)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from brenier.information import parallel
+from brenier.information.krylov import random_signs
 from brenier.information.likelihood import Likelihood, scale
 from brenier.information.linearise import Linearised, Values
 
 SHARE, LEAST = 4, 128  # the quadratic model takes a quarter of the samples, but not fewer than these
-RATE = 0.95  # factor of λ in a step
+RATE = 0.9  # factor of λ in a step
+PROBES = 8  # vectors of random signs for the first λ
 REFUSED = 2.0  # factor of λ where a step is undone
 
 
@@ -39,13 +41,21 @@ class Model:
         return float(parallel.mean(self.c * total))
 
     def typical(self, generator: torch.Generator) -> float:
-        """The mean eigenvalue of F, from one vector of random signs."""
-        signs = {
-            name: (2 * torch.randint(0, 2, value.shape, generator=generator) - 1).to(value)
-            for name, value in self.pieces[0].at.parameters.items()
-        }
-        p = sum(value.numel() for value in signs.values())
-        return float(self._curvature(self._images([signs]))[0, 0]) / p
+        """The mean eigenvalue of F, from vectors of random signs; 0 where they show nothing but rounding."""
+        parameters = self.pieces[0].at.parameters
+        probes = [
+            {
+                name: random_signs(value.numel(), 1, value, generator).view_as(value)
+                for name, value in parameters.items()
+            }
+            for _ in range(PROBES)
+        ]
+        images = self._images(probes)
+        seen = torch.stack([image.double().square().sum() for found in images for image in found]).sum()
+        rounding = torch.finfo(self.pieces[0].at.like.dtype).eps * float(parallel.mean(self.c * seen))
+        total = float(self._curvature(images).trace())
+        p = sum(value.numel() for value in parameters.values())
+        return total / (PROBES * p) if total > rounding else 0.0
 
     def combined(
         self, directions: list[Values], gradient: Values, damping: dict[str, float]
