@@ -8,7 +8,7 @@ Peers: Adam, SGD with momentum 0.9, torch.optim.Muon for the weight matrices wit
 of pytorch-optimizer. Everyone gets the same seconds for each trial of its grid and the same seconds for the run with
 what was best: the lowest training loss at the end. The grids: four learning rates in half decades around the usual one
 (decades for SGD), for natural gradient (K-FAC, `damping="lm"`, factors every five steps) 0.25, 0.5, 1 and 2; where the
-best is at an end, the grid goes on there, by three at most. Seconds are of training alone, the evaluation on fixed
+best is at an end, the grid goes on there, by two at most. Seconds are of training alone, the evaluation on fixed
 samples is left out.
 
 --part autoencoder: 784-1000-500-250-30 and back (Hinton and Salakhutdinov 2006), tanh, linear code, Bernoulli pixels,
@@ -39,7 +39,7 @@ from brenier.information import NaturalGradient
 
 Optimisers = list[torch.optim.Optimizer]
 HALF_DECADES = (0.1, 10**-0.5, 1.0, 10**0.5)
-MORE = 3  # settings that a grid may grow by
+MORE = 2  # settings that a grid may grow by
 
 
 class Task(NamedTuple):

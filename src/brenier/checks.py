@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
+from itertools import islice
 
 
 def whole(name: str, value: object, least: int) -> int:
@@ -23,3 +25,13 @@ def whole(name: str, value: object, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def listed(names: Iterable[object], most: int = 20) -> str:
+    """The first names of someone's data in a sentence: on one line, none long.
+
+    Example:
+        >>> listed(["age", "income\\n(euro)"])
+        'age, income (euro)'
+    """
+    return ", ".join(" ".join(str(name).split())[:60] for name in islice(names, most))

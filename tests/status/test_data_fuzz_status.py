@@ -177,6 +177,7 @@ CRASHES = [  # what once raised something else than a sentence
         spoilt(GOOD["x.npz"][1], [("flip", 0.5, 1, b""), ("replace", 0.021484375, 1, b"\xff\xff\xff\xff")]),
     ),
     ("x.npy", spoilt(GOOD["x.npy"][3], [("insert", 0.5, 1, b"\n")])),
+    ("x.csv", b'"\n1"\n2\n3\n'),
 ]
 
 

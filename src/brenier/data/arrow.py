@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brenier.checks import listed
 from brenier.data.columns import Column
 from brenier.data.files import check_room
 
@@ -101,7 +102,7 @@ def _file(path: Path) -> pa.Table:
     if len(table.schema) == 1 and (mark := next((each for each in ",;\t|" if each in table.schema[0].name), None)):
         raise ValueError(f"{path} must have {comma!r} between its columns, got {mark!r} in {table.schema[0].name!r}")
     if all(NUMBER.fullmatch(each) for each in table.column_names):
-        raise ValueError(f"{path} must begin with a row of names, got {', '.join(table.column_names[:5])}")
+        raise ValueError(f"{path} must begin with a row of names, got {listed(table.column_names, 5)}")
     return table
 
 
@@ -115,7 +116,7 @@ def _check_names(table: pa.Table, name: str) -> None:
         if each in names[:place]:
             raise ValueError(f"{name} must have columns of different names, got {each!r} twice")
     if not table.num_rows:
-        raise ValueError(f"{name} must have rows, got none below the names {', '.join(names[:5])}")
+        raise ValueError(f"{name} must have rows, got none below the names {listed(names, 5)}")
 
 
 def _reason(error: Exception) -> str:
@@ -197,7 +198,7 @@ def numbers(array: pa.Array, column: Column) -> np.ndarray:
         known = compute.index_in(array, pyarrow.array(column.options, array.type))
         strange = known.is_null().to_numpy(zero_copy_only=False) & array.is_valid().to_numpy(zero_copy_only=False)
         if strange.any():
-            shown = ", ".join(map(str, column.options[:8])) + ", ..." * (len(column.options) > 8)
+            shown = listed(column.options, 8) + ", ..." * (len(column.options) > 8)
             row = int(strange.argmax())
             raise ValueError(f"column {name} must hold one of {shown}; got {array[row].as_py()!r} in row {row}")
         values = _floats(known)

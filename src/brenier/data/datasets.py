@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brenier.checks import listed
 from brenier.data import arrow, tables
 from brenier.data.files import Found, rows
 from brenier.data.folders import pictures
@@ -51,18 +52,18 @@ def read_dataset(
     """
     if (folder / SPLITS).is_file():
         if not (folder / split).is_dir():
-            raise ValueError(f"{folder} must hold a split {split!r}, got {', '.join(sorted(_splits(folder)))}")
+            raise ValueError(f"{folder} must hold a split {split!r}, got {listed(sorted(_splits(folder)))}")
         folder = folder / split
     elif split == "test":
         raise ValueError(f"{folder} has no test split; load its test samples by themselves")
     table, features = _table(folder)
     for name in drop:
         if name not in features:
-            raise ValueError(f"no column {name!r} in {folder}: its columns are {', '.join(features)}")
+            raise ValueError(f"no column {name!r} in {folder}: its columns are {listed(features)}")
     table = table.drop_columns(list(drop))
     features = {name: each for name, each in features.items() if name not in drop}
     if label is not None and label not in features:
-        raise ValueError(f"no column {label!r} in {folder}: its columns are {', '.join(features)}")
+        raise ValueError(f"no column {label!r} in {folder}: its columns are {listed(features)}")
     classes = [name for name, each in features.items() if each.get("_type") == "ClassLabel"]
     label = label or (classes[0] if len(classes) == 1 else None)
     table = table.take(list(rows(table.num_rows, limit)))
@@ -75,7 +76,7 @@ def read_dataset(
         values, labels, layout = tables.read(table, label)
         return Found(values, labels, replace(layout, library="pandas"))  # as tables of other files
     if len(held) > 1:
-        raise ValueError(f"{folder} must have one column of images or lists, got {', '.join(held)}; drop all but one")
+        raise ValueError(f"{folder} must have one column of images or lists, got {listed(held)}; drop all but one")
     labels = None if label is None else tables.labels(arrow.whole(table.column(label)), label)
     if not images:
         return Found(_vectors(table, held[0]), labels)
@@ -111,7 +112,7 @@ def _table(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
     table = pa.concat_tables(parts)
     if set(features) != set(table.column_names):
         raise ValueError(
-            f"{folder / INFO} must describe the columns {', '.join(table.column_names)}, got {', '.join(features)}"
+            f"{folder / INFO} must describe the columns {listed(table.column_names)}, got {listed(features)}"
         )
     return table.replace_schema_metadata(None), features
 

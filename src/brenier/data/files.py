@@ -20,6 +20,8 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from brenier.checks import listed
+
 if TYPE_CHECKING:
     from brenier.data.tables import TableLayout
 
@@ -116,7 +118,7 @@ def _keys(keys: list[str], path: Path, split: str) -> tuple[str, str | None]:
     if len(keys) == 1 and split == "train":
         return keys[0], None
     wanted = " or ".join("/".join(pair) for pair in KEYS[split])
-    raise ValueError(f"{path} must hold the keys {wanted} for its {split} split, got {', '.join(keys[:20]) or 'none'}")
+    raise ValueError(f"{path} must hold the keys {wanted} for its {split} split, got {listed(keys) or 'none'}")
 
 
 def is_idx(path: Path) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brenier.checks import listed
 from brenier.data import arrow
 from brenier.data.columns import Column
 
@@ -56,7 +57,7 @@ class TableLayout:
         """
         keys = {"kind", *cls.__dataclass_fields__}
         if set(record) != keys:
-            raise ValueError(f"a table must have the keys {', '.join(sorted(keys))}, got {', '.join(sorted(record))}")
+            raise ValueError(f"a table must have the keys {', '.join(sorted(keys))}, got {listed(sorted(record))}")
         try:
             columns = tuple(Column.from_dict(each) for each in record["columns"])
             label = record["label"] and Column.from_dict(record["label"])
@@ -125,7 +126,7 @@ class TableLayout:
         array = np.asarray(values)
         if array.ndim != 2 or array.shape[1:] != self.shape or array.dtype.kind != "f":
             raise ValueError(
-                f"{name} must be a table with the columns {', '.join(c.name for c in self.columns[:5])}, ..., "
+                f"{name} must be a table with the columns {listed((c.name for c in self.columns), 5)}, ..., "
                 f"got an array of {array.dtype} of shape {array.shape}"
             )
         blocks = [column.to_network(part) for column, part in zip(self.columns, array.T, strict=True)]
@@ -191,7 +192,7 @@ def read(
     table, library = arrow.read(source)
     for name in (*drop, *([] if label is None else [label])):
         if name not in table.column_names:
-            raise ValueError(f"no column {name!r} in the table: its columns are {', '.join(table.column_names[:20])}")
+            raise ValueError(f"no column {name!r} in the table: its columns are {listed(table.column_names)}")
     table = table.drop_columns(list(dict.fromkeys(drop)))
     if limit is not None and limit < table.num_rows:
         table = table.take([i * table.num_rows // limit for i in range(limit)])
@@ -200,7 +201,7 @@ def read(
     arrays = {name: arrow.whole(table.column(name)) for name in table.column_names}
     y = None if label is None else labels(arrays[label], label)
     if y is not None and (y == y[0]).all():
-        raise ValueError(f"labels must tell rows apart, got {y[0]!s} only in column {label!r}")
+        raise ValueError(f"labels must tell rows apart, got {listed(y[:1])} only in column {label!r}")
     target = None if label is None else arrow.describe(arrays.pop(label), label)
     if not arrays:
         raise ValueError("a table must hold a column besides the label, got none")
@@ -233,7 +234,7 @@ def labels(array: pa.Array, name: str) -> np.ndarray:
 def _cast(table: pa.Table, field: pa.Field) -> pa.Array:
     """A column of another table in the dtype of ours."""
     if field.name not in table.column_names:
-        raise ValueError(f"the table must have the column {field.name!r}, got {', '.join(table.column_names[:20])}")
+        raise ValueError(f"the table must have the column {field.name!r}, got {listed(table.column_names)}")
     array = arrow.whole(table.column(field.name))
     if hasattr(array, "dictionary"):
         array = array.dictionary_decode()
