@@ -25,7 +25,7 @@ from brenier.solution import Estimate, Keeper, Solution
 T = TypeVar("T")
 Callback = Callable[[str, dict[str, Any]], None]
 SAME = (  # to go on where a fit was interrupted
-    *("latent_dim", "latent", "optimizer", "constraints", "extension"),
+    *("latent_dim", "latent", "optimizer", "constraints", "precision", "extension"),
     *("tol", "epochs", "max_samples", "validation", "seed", "device"),
 )
 
@@ -41,6 +41,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         latent: the shape of the latent space of the library's own networks: "euclidean", "sphere" or "hyperbolic".
         optimizer: of the networks: "adamw" or "natural", see `manifold.fit`.
         constraints: manifolds that weights of the networks stay on, by name, see `manifold.fit`.
+        precision: of the products in training: "float32", or "bfloat16" where the device is quicker with it.
         extension: "local" or "barycentric", see `transport.extend`.
         tol: the relative error of the cells' masses to reach, relrms.
         epochs: of the autoencoder; None sets them by the size of the data.
@@ -74,6 +75,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         latent: str = "euclidean",
         optimizer: str = "adamw",
         constraints: str | dict[str, str] | None = None,
+        precision: str = "float32",
         extension: str = "local",
         tol: float = 0.2,
         epochs: int | None = None,
@@ -88,6 +90,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.latent = latent
         self.optimizer = optimizer
         self.constraints = constraints
+        self.precision = precision
         self.extension = extension
         self.tol = tol
         self.epochs = epochs
@@ -406,6 +409,8 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"latent {self.latent!r} needs the library's own networks, got chart {self.chart!r}")
         if self.optimizer not in manifold.OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(manifold.OPTIMIZERS)}, got {self.optimizer!r}")
+        if self.precision not in manifold.PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(manifold.PRECISIONS)}, got {self.precision!r}")
         for name in ("latent_dim", "epochs"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), 1)
@@ -515,6 +520,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             to_network=self.layout_.to_network,
             optimizer=self.optimizer,
             constraints=self.constraints,
+            precision=self.precision,
             keeper=keeper,
             on_epoch=self._teller("manifold"),
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import reprlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +142,7 @@ def describe(array: pa.Array, name: str) -> Column:
     """
     from pyarrow import compute, types
 
-    kind, missing, out = array.type, array.null_count > 0, f"to go without it: --drop {name} (drop=[{name!r}])"
+    kind, missing, out = array.type, array.null_count > 0, _way_out(name)
     if types.is_null(kind):
         return Column(name, "category", missing=True)
     if types.is_boolean(kind):
@@ -167,6 +169,11 @@ def describe(array: pa.Array, name: str) -> Column:
             f"(at most {OPTIONS}, and half as many as rows); {out}"
         )
     return Column(name, "category", tuple(options), missing=missing)
+
+
+def _way_out(name: str) -> str:
+    typed = f"--drop {shlex.quote(name)} " if name.isprintable() else "on the command line rename it, in Python "
+    return f"to go without it: {typed}(drop=[{name!r}])"
 
 
 def _step(array: pa.Array) -> int:
@@ -200,7 +207,9 @@ def numbers(array: pa.Array, column: Column) -> np.ndarray:
         if strange.any():
             shown = listed(column.options, 8) + ", ..." * (len(column.options) > 8)
             row = int(strange.argmax())
-            raise ValueError(f"column {name} must hold one of {shown}; got {array[row].as_py()!r} in row {row}")
+            raise ValueError(
+                f"column {name} must hold one of {shown}; got {reprlib.repr(array[row].as_py())} in row {row}"
+            )
         values = _floats(known)
     elif column.kind == "date":
         days = pyarrow.types.is_date32(array.type)
@@ -215,7 +224,7 @@ def numbers(array: pa.Array, column: Column) -> np.ndarray:
     if column.kind != "number" and (large := np.abs(values) >= EXACT).any():
         raise ValueError(
             f"column {name} must hold whole numbers below 2^53, got {array[int(large.argmax())]} in row "
-            f"{large.argmax()}; to go without it: --drop {column.name} (drop=[{name}])"
+            f"{large.argmax()}; {_way_out(column.name)}"
         )
     if (absent := np.isnan(values)).any() and not column.missing:
         raise ValueError(f"column {name} has no missing values in the training data, got one in row {absent.argmax()}")

@@ -8,7 +8,7 @@ from brenier.manifold.counting import cells_bound, count_cells
 from brenier.manifold.crossings import cells_between, crossings, local_complexity
 from brenier.manifold.dimension import intrinsic_dimension, local_dimension
 from brenier.manifold.embedding import continuity, embed, geodesic_stress, trustworthiness
-from brenier.manifold.fit import OPTIMIZERS, fit
+from brenier.manifold.fit import OPTIMIZERS, PRECISIONS, fit
 from brenier.manifold.graph import geodesic_distances, graph_geodesics, neighbour_graph
 from brenier.manifold.graph_curvature import graph_curvature
 from brenier.manifold.homeomorphism import homeomorphism
@@ -25,6 +25,7 @@ from brenier.manifold.true_surfaces import lantern, true_paraboloid, true_sphere
 
 __all__ = [
     "OPTIMIZERS",
+    "PRECISIONS",
     "Chart",
     "Layer",
     "Layers",

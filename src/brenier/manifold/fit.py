@@ -25,6 +25,7 @@ from brenier.solution import Keeper, Solution, Status
 STEPS = {"adamw": 5000, "natural": 1000}
 CHUNK = 1024
 OPTIMIZERS = {"adamw": 3e-3, "natural": 1.0}  # and their rates
+PRECISIONS = ("float32", "bfloat16")
 
 
 def fit(
@@ -43,6 +44,7 @@ def fit(
     to_network: Convert = as_network,
     optimizer: str = "adamw",
     constraints: str | Mapping[str, str] | None = None,
+    precision: str = "float32",
     keeper: Keeper | None = None,
 ) -> Solution:
     """Train a chart in place to rebuild x (m, ...): min Σ |g(f(x)) − x|², mean over entries.
@@ -67,6 +69,8 @@ def fit(
         optimizer: "adamw", or "natural": `information.NaturalGradient` with K-FAC, whose steps are dearer and fewer.
         constraints: manifolds that weights stay on, by layer, {"encoder.body.0": "stiefel"}, or one for the encoder's
             last linear layer; see `riemannian.constrain`.
+        precision: of the products in training: "float32", or "bfloat16" under torch's autocast, for GPUs with tensor
+            cores and CPUs with AMX. Weights, sums and everything after the training keep the precision of the chart.
         keeper: gets the state after each epoch, and gives back that of a training that was interrupted: the same call
             then ends with the same weights, bit for bit, as if it had not been (on one machine and as many threads).
 
@@ -87,6 +91,8 @@ def fit(
     start = time.perf_counter()
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     lr = OPTIMIZERS[optimizer] if lr is None else lr
     if not lr > 0:
         raise ValueError(f"lr must be positive, got {lr}")
@@ -104,6 +110,7 @@ def fit(
     steps = math.ceil(len(train) / batch_size)
     rebuild = _Rebuild(chart)
     optimiser = _optimiser(optimizer, rebuild, lr, order)
+    coarse = torch.autocast(like.device.type, torch.bfloat16, enabled=precision == "bfloat16")
     schedule = LambdaLR(optimiser, _one_cycle(epochs * steps))
 
     history: list[dict[str, Any]] = []
@@ -120,7 +127,10 @@ def fit(
             loss = 0.0
             rebuild.train()
             for rows in train[torch.randperm(len(train), generator=order)].tensor_split(steps):
-                loss += _step(rebuild, batches(rows), optimiser, schedule) * len(rows) / len(train)
+                optimiser.zero_grad()
+                with coarse:
+                    misfit = _misfit(rebuild, batches(rows))
+                loss += _step(misfit, optimiser, schedule) * len(rows) / len(train)
                 bar.advance(task, 1 / steps)
             error = _error(rebuild, batches, held_out) if len(held_out) else loss
             rate, seconds = schedule.get_last_lr()[0], time.perf_counter() - start
@@ -220,9 +230,7 @@ def _one_cycle(steps: int) -> Callable[[int], float]:
     return rate
 
 
-def _step(rebuild: _Rebuild, x: Tensor, optimiser: Optimizer, schedule: LRScheduler) -> float:
-    optimiser.zero_grad()
-    loss = _misfit(rebuild, x)
+def _step(loss: Tensor, optimiser: Optimizer, schedule: LRScheduler) -> float:
     value = loss.item()
     if not math.isfinite(value):
         raise ArithmeticError(f"the loss became {value} at the rate {schedule.get_last_lr()[0]:.2g}; lower lr")
@@ -240,7 +248,7 @@ class _Rebuild(nn.Module):
         self.chart = chart
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.in_units(self.chart.decoder(self.chart.encoder(x)))
+        return self.in_units(self.chart.decoder(self.chart.encoder(x)).to(x.dtype))
 
     def in_units(self, x: Tensor) -> Tensor:
         return self.chart.encoder.data(x) if isinstance(self.chart.encoder, Encoder) else x
