@@ -178,7 +178,7 @@ CRASHES = [  # what once raised something else than a sentence
     ),
     ("x.npy", spoilt(GOOD["x.npy"][3], [("insert", 0.5, 1, b"\n")])),
     ("x.csv", b'"\n1"\n2\n3\n'),
-    ("x.csv", b'a,"b\nc"\n1,x\n2,y\n3,z\n'),
+    ("x.csv", b'a,"b\nc"\n1,x\n5,y\n3,z\n'),
 ]
 
 

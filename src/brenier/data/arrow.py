@@ -172,8 +172,9 @@ def describe(array: pa.Array, name: str) -> Column:
 
 
 def _way_out(name: str) -> str:
-    typed = f"--drop {shlex.quote(name)} " if name.isprintable() else "on the command line rename it, in Python "
-    return f"to go without it: {typed}(drop=[{name!r}])"
+    if not name.isprintable():
+        return f"to go without it: drop=[{name!r}], or give it a name of one line"
+    return f"to go without it: --drop {shlex.quote(name)} (drop=[{name!r}])"
 
 
 def _step(array: pa.Array) -> int:
