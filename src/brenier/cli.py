@@ -457,8 +457,10 @@ def inspect(
             folders.refuse(out, overwrite, mark="inspection.json", what="inspection")
         network = None if model is None else runs.network(model, weights)
         if network is not None and not runs.is_table(data):
-            samples = runs.unseen(data, data_dir, limit)
+            samples = runs.unseen(data, data_dir, limit, label=label, drop=drop or ())
         elif network is None and (Path(data) / storage.CONFIG).is_file():
+            if label is not None or drop:
+                raise ValueError(f"{data} is a run, which knows its columns: leave --label and --drop out")
             network, samples = load(data).chart_.encoder, runs.judges(Path(data), data_dir)
             if next(network.parameters(), None) is None:
                 raise ValueError(f"{data} takes samples as codes: it has no layers to inspect, inspect its data")

@@ -120,17 +120,19 @@ def left_out(samples: Any) -> str:
     return f"\nskipped {len(skipped):,} bad images:\n  " + "\n  ".join(skipped[:NAMED]) + more
 
 
-def unseen(data: str, data_dir: Path | None, limit: int | None = None, origin: dict[str, Any] | None = None) -> Any:
+def unseen(
+    data: str, data_dir: Path | None, limit: int | None = None, origin: dict[str, Any] | None = None, **columns: Any
+) -> Any:
     """The test split of DATA, or all of it where it has none; a table as it is, since the model knows its columns.
 
-    Folders of images are read as those were that the run came from (`origin`).
+    Folders of images are read as those were that the run came from (`origin`); `columns` are `label` and `drop`.
     """
     images = {key: value for key, value in (origin or {}).items() if key in ("skip_bad", "size")}
     if is_table(data):
         table = arrow.read(data)[0]
         return table if limit is None else table.take(list(rows(table.num_rows, limit)))
     split, images = "test" if _has_test_split(data) else "train", images if Path(data).is_dir() else {}
-    return load(data, data_dir=data_dir, limit=limit, split=split, **images)
+    return load(data, data_dir=data_dir, limit=limit, split=split, **images, **columns)
 
 
 def _has_test_split(data: str) -> bool:

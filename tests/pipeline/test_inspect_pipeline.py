@@ -48,6 +48,9 @@ def test_a_run_shows_its_encoder(tmp_path, command):
     assert found["samples"] == 360  # the digits' test split
     assert found["layers"][0]["width"] == 64
     assert found["layers"][-1]["width"] == json.loads((tmp_path / "run" / "metrics.json").read_text())["latent_dim"]
+    code, out, err = command("inspect", tmp_path / "run", "--drop", "age")
+    assert (code, out) == (2, "")
+    assert "is a run, which knows its columns: leave --label and --drop out" in err
 
 
 def test_the_layers_of_a_trained_network(trained, command):

@@ -68,6 +68,7 @@ MLP = ["--model", "seen_nets.a:mlp", "--weights"]
         (["x.npz", *MLP, "text.safetensors"], "text.safetensors can't be read as safetensors"),
         (["x.npz", *MLP, "part.safetensors"], "part.safetensors has no 0.bias"),
         (["x.npz", *MLP, "more.safetensors"], "more.safetensors has more, which the network hasn't"),
+        (["x.npz", *MLP, "good.safetensors", "--label", "y"], "label and drop name columns of a table, and x is none"),
         (["x.npz", *MLP, "shape.safetensors"], "0.bias has shape (9,) in shape.safetensors, and (4,) in the network"),
     ],
 )
