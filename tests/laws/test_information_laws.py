@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from brenier.information import NaturalGradient, fisher
 from brenier.information.amortised import MEMORY, Amortised
+from brenier.information.trust import RATE, adapted
 
 STRUCTURES = ("dense", "woodbury", "cg", "block", "diagonal", "kfac", "ekfac")
 Y = torch.tensor([0, 1, 2, 1, 0])
@@ -183,6 +184,14 @@ def test_the_first_damping_is_near_the_mean_eigenvalue_whatever_the_signs(seed):
     F.cross_entropy(model(x), y).backward()
     optimiser.step()
     assert mean / 5 < optimiser.damping < 5 * mean
+
+
+@pytest.mark.parametrize(
+    ("change", "length", "factor"),
+    [(-0.9, 1.0, RATE), (-0.5, 1.0, 1), (-0.1, 1.0, 1 / RATE), (-0.9, 0.1, 1), (-0.9, 0.01, 1 / RATE)],
+)
+def test_damping_falls_where_the_model_of_the_loss_and_the_length_of_the_step_are_right(change, length, factor):
+    assert adapted(3.0, change, -1.0, length) == pytest.approx(3.0 * factor)
 
 
 def test_schedules_groups_and_frozen_parameters():

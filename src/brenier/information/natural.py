@@ -288,7 +288,7 @@ class NaturalGradient(Optimizer):
         change, rounding = there - here + decayed, torch.finfo(next(iter(moved.values())).dtype).eps * abs(here)
         accepted = change <= rounding
         predicted = most * linear + most**2 * quadratic / 2 + decayed
-        follows = adapted(damped, change, predicted) if accepted else REFUSED * damped
+        follows = adapted(damped, change, predicted, factors[0]) if accepted else REFUSED * damped
         self.damping = min(max(follows, self._typical / RANGE), self._typical * RANGE)
         if not accepted:
             self._remember(active, None)

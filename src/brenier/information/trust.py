@@ -14,6 +14,7 @@ from brenier.information.linearise import Linearised, Values
 
 SHARE, LEAST = 4, 128  # the quadratic model takes a quarter of the samples, but not fewer than these
 RATE = 0.9  # factor of λ in a step
+SHORT = (0.05, 0.15)  # α below which λ grows, and up to which it does not shrink
 PROBES = 8  # vectors of random signs for the first λ
 REFUSED = 2.0  # factor of λ where a step is undone
 
@@ -102,11 +103,14 @@ def _dot(a: Tensor, b: Tensor) -> float:
     return float(a.flatten().dot(b.flatten()))
 
 
-def adapted(damping: float, change: float, predicted: float) -> float:
-    """λ by Levenberg and Marquardt's rule from the ratio of the change to the predicted one."""
+def adapted(damping: float, change: float, predicted: float, length: float) -> float:
+    """λ by Levenberg and Marquardt's rule from the ratio of the change to the predicted one, and from α.
+
+    An α far below 1 says that F̃ + λ is too small along its direction, however well the model foretells the loss.
+    """
     if predicted >= 0:
         return damping
     ratio = change / predicted
-    if ratio > 0.75:
-        return damping * RATE
-    return damping / RATE if ratio < 0.25 else damping
+    if ratio < 0.25 or length < SHORT[0]:
+        return damping / RATE
+    return damping * RATE if ratio > 0.75 and length > SHORT[1] else damping
