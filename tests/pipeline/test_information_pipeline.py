@@ -44,13 +44,6 @@ def trained(
     return losses[0], losses[-1], optimiser
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.mark.parametrize(
     ("structure", "likelihood"),
     [("auto", "gaussian"), ("kfac", "bernoulli"), ("ekfac", "gaussian"), ("diagonal", "bernoulli"), ("cg", "gaussian")],

@@ -60,7 +60,7 @@ def test_unknown_names_are_refused():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch itself, as it compiles
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++ here")
-def test_a_chart_compiled_in_place_trains_and_keeps_its_names(tmp_path):
+def test_a_chart_compiled_in_place_trains_and_keeps_its_names():
     x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     chart = manifold.build({"kind": "mlp", "dim": 3, "latent_dim": 2}, generator=0)
     names = list(chart.state_dict())
