@@ -98,22 +98,22 @@ def classifier() -> nn.Module:
     return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10))
 
 
-def autoencoder_task(path: Path) -> Task:
+def autoencoder_task(path: Path, device: str) -> Task:
     """MNIST, rebuilt."""
-    x, test = (pixels(load(path, split=split)) for split in ("train", "test"))
+    x, test = (pixels(load(path, split=split)).to(device) for split in ("train", "test"))
     loss = lambda o, y: F.binary_cross_entropy_with_logits(o, y, reduction="sum") / len(y)  # noqa: E731
     error = lambda o, y: (o.sigmoid() - y).square().sum(1).mean()  # noqa: E731
     return Task("MNIST autoencoder", deep_autoencoder, x, x, (test, test), loss, error, "bernoulli", "samples")
 
 
-def classifier_task() -> Task:
+def classifier_task(device: str) -> Task:
     """Fashion-MNIST, classified."""
     train, test = (load("fashion-mnist", split=split) for split in ("train", "test"))
-    y, held = (torch.as_tensor(data.labels).long() for data in (train, test))
+    y, held = (torch.as_tensor(data.labels).long().to(device) for data in (train, test))
+    x, shown = (pixels(data).to(device) for data in (train, test))
     error = lambda o, y: (o.argmax(1) != y).float().mean()  # noqa: E731
-    both = (pixels(test), held)
     return Task(
-        "Fashion-MNIST classifier", classifier, pixels(train), y, both, F.cross_entropy, error, "categorical", "mean"
+        "Fashion-MNIST classifier", classifier, x, y, (shown, held), F.cross_entropy, error, "categorical", "mean"
     )
 
 
@@ -156,12 +156,19 @@ def peers() -> list[Peer]:
     ]
 
 
+def clock(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def train(task: Task, peer: Peer, setting: float, seed: int, options: argparse.Namespace, trial: bool = False) -> Curve:
     """Train for the seconds of a run or a trial, looking at the loss on fixed samples now and then."""
     seconds, looks = (options.trial, 1) if trial else (options.seconds, options.looks)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = task.network()
+        network = task.network().to(task.x.device)
         order = torch.Generator().manual_seed(seed)
         optimisers = peer.make(network, task, setting)
         curve, used, step, due = Curve([], [], [], []), 0.0, 0, 0.0
@@ -175,15 +182,15 @@ def train(task: Task, peer: Peer, setting: float, seed: int, options: argparse.N
                 due = used + seconds / looks
                 if used >= seconds or not loss < float("inf"):
                     return curve
-            rows = torch.randint(0, len(task.x), (options.batch,), generator=order)
+            rows = torch.randint(0, len(task.x), (options.batch,), generator=order).to(task.x.device)
             x, y = task.x[rows], task.y[rows]
-            start = time.perf_counter()
+            start = clock(task.x.device)
             for optimiser in optimisers:
                 optimiser.zero_grad()
             task.loss(network(x), y).backward()
             for optimiser in optimisers:
                 optimiser.step()
-            used += time.perf_counter() - start
+            used += clock(task.x.device) - start
             step += 1
 
 
@@ -279,18 +286,21 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000, help="that the training loss is measured on")
     parser.add_argument("--looks", type=int, default=60, help="evaluations a run")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.part == "autoencoder" and options.mnist is None:
         parser.error("--part autoencoder needs --mnist PATH")
     print("## Natural gradient beside first-order optimisers\n")
     print(about("torch", "pytorch-optimizer", threads=options.threads))
+    if options.device != "cpu":
+        print(f"Computed on {torch.cuda.get_device_name(options.device)}.")
     if options.part == "autoencoder":
-        compare(autoencoder_task(options.mnist), options)
+        compare(autoencoder_task(options.mnist, options.device), options)
     elif options.part == "classifier":
-        compare(classifier_task(), options)
+        compare(classifier_task(options.device), options)
     else:
-        generalise(classifier_task(), options)
+        generalise(classifier_task(options.device), options)
 
 
 if __name__ == "__main__":

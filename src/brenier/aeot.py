@@ -304,7 +304,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         x = self._network(x_test)
         x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()].flatten(1)
-        new = self.chart_.decode(self.draw(len(x), seed).codes).flatten(1)
+        new = self._rebuilt(self.draw(len(x), seed).codes).flatten(1)
         return -report.energy(new, x).mean
 
     @property
@@ -317,8 +317,8 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             codes,
             x_test,
             self.codes_,
-            lambda x: self.chart_.encode(x).cpu(),
-            lambda z: self.chart_.decode(z).cpu(),
+            self._codes,
+            self._rebuilt,
             self.features(),
         )
 
@@ -360,11 +360,11 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         else:
             x = self._network(x_test)
         x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()]
-        drawn, encode, decode = self.draw(len(x)), self.chart_.encode, self.chart_.decode
+        drawn, encode, decode = self.draw(len(x)), self._codes, self._rebuilt
         material = report.Material(
             name=getattr(x_test if self._data is None else self._data, "name", "data"),
             codes=self.codes_,
-            test=encode(x).cpu(),
+            test=encode(x),
             new=drawn.codes.cpu(),
             known=known,
             labels=self.labels_,
@@ -528,6 +528,14 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _network(self, x: Any) -> Tensor:
         self._check()
         return self.layout_.to_network(self._values(x))
+
+    def _codes(self, x: Tensor) -> Tensor:
+        """Codes of samples in network form, on the CPU."""
+        return self.chart_.encode(x).cpu()
+
+    def _rebuilt(self, z: Tensor) -> Tensor:
+        """Samples in network form of codes, on the CPU."""
+        return self.chart_.decode(z).cpu()
 
     def _encode(self, x: Any) -> Tensor:
         return self.chart_.encode(self._values(x), to_network=self.layout_.to_network).cpu()

@@ -37,9 +37,10 @@ class Linearised:
         self.model, self.names = model, names
         self.parameters: Values = {name: known[name].detach() for name in names}
         self.like = next(iter(self.parameters.values()))
-        self.args, self.kwargs = (_mapped(self._lifted, value) for value in (args, kwargs))
+        self.args, self.kwargs = (mapped(self._lifted, value) for value in (args, kwargs))
         self.rng = random_state(self.like.device) if rng is None else rng
         self._forward_mode = True
+        self._recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
         self._padding = {
             name: module.padding_idx
             for name in names
@@ -66,7 +67,7 @@ class Linearised:
     @contextlib.contextmanager
     def _apart(self) -> Iterator[None]:
         device = self.like.device
-        fast = torch.backends.mha.get_fastpath_enabled()
+        fast, cudnn = torch.backends.mha.get_fastpath_enabled(), torch.backends.cudnn.enabled
         on_gpu = [device] if device.type == "cuda" else []
         with (
             torch.enable_grad(),
@@ -78,12 +79,14 @@ class Linearised:
             if on_gpu:
                 torch.cuda.set_rng_state(self.rng[1], device)
             torch.backends.mha.set_fastpath_enabled(False)
+            torch.backends.cudnn.enabled = cudnn and not self._recurrent  # its LSTM has no second derivative
             token = APART.set(True)
             try:
                 yield
             finally:
                 APART.reset(token)
                 torch.backends.mha.set_fastpath_enabled(fast)
+                torch.backends.cudnn.enabled = cudnn
 
     @cached_property
     def _graph(self) -> tuple[list[Tensor], Tensor]:
@@ -134,7 +137,7 @@ class Linearised:
         """The same network at some of the samples: arguments as long as the outputs are cut."""
         m = len(self.outputs)
         cut = lambda x: x[rows] if x.ndim and len(x) == m else x  # noqa: E731
-        args, kwargs = _mapped(cut, self.args), _mapped(cut, self.kwargs)
+        args, kwargs = mapped(cut, self.args), mapped(cut, self.kwargs)
         return Linearised(self.model, args, kwargs, self.names, self.rng)
 
     def divisible(self) -> bool:
@@ -164,7 +167,7 @@ class Linearised:
         One sample at a time under `vmap`; for coupled samples and recurrent layers one backward pass a column.
         """
         names = self.names if names is None else names
-        if not self.coupled and not any(isinstance(module, nn.RNNBase) for module in self.model.modules()):
+        if not self.coupled and not self._recurrent:
             yield from self._batched_columns(fields, names)
             return
         for i in range(len(self.outputs)):
@@ -184,7 +187,7 @@ class Linearised:
             moving.append(x)
             return _Slot(len(moving) - 1)
 
-        args, kwargs = _mapped(register, self.args), _mapped(register, self.kwargs)
+        args, kwargs = mapped(register, self.args), mapped(register, self.kwargs)
         chosen = {name: self.parameters[name] for name in names}
 
         def of_sample(seeds: Tensor, *samples: Tensor) -> Values:
@@ -245,13 +248,13 @@ def random_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
-def _mapped(f: Callable[[Tensor], Any], x: Any) -> Any:
+def mapped(f: Callable[[Tensor], Any], x: Any) -> Any:
     """f of every tensor in nested tuples, lists and dicts."""
     if isinstance(x, Tensor):
         return f(x)
     if isinstance(x, (tuple, list)):
-        return type(x)(_mapped(f, value) for value in x)
-    return {key: _mapped(f, value) for key, value in x.items()} if isinstance(x, dict) else x
+        return type(x)(mapped(f, value) for value in x)
+    return {key: mapped(f, value) for key, value in x.items()} if isinstance(x, dict) else x
 
 
 def _filled(x: Any, samples: tuple[Tensor, ...]) -> Any:
@@ -271,5 +274,5 @@ def _takes_statistics(module: nn.Module) -> bool:
 def tensors(x: Any) -> list[Tensor]:
     """Every tensor in nested tuples, lists and dicts."""
     found: list[Tensor] = []
-    _mapped(found.append, x)
+    mapped(found.append, x)
     return found

@@ -18,7 +18,7 @@ from brenier.information.capture import Call, Catcher
 from brenier.information.curvature import Curvature
 from brenier.information.fisher import KINDS, STRUCTURES, check_alike, one_of
 from brenier.information.likelihood import REDUCTIONS, Likelihood, named, scale
-from brenier.information.linearise import Linearised, Values
+from brenier.information.linearise import Linearised, Values, mapped
 from brenier.information.operator import check_damping
 from brenier.information.trust import REFUSED, Model, Piece, adapted
 
@@ -309,13 +309,15 @@ class NaturalGradient(Optimizer):
         return {**super().state_dict(), "natural": own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where another run was."""
+        """Go on where another run was, on whatever device it was."""
         if "natural" not in state_dict:
             raise ValueError("state_dict must be that of a NaturalGradient: it has no entry 'natural'")
         own = copy.deepcopy(state_dict["natural"])
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "natural"})
         self.damping, self._typical = own["damping"], own["typical"]
-        self.curvature.load(own["curvature"])
+        place = next(self.model.parameters()).device
+        averages = mapped(lambda x: x.to(place), own["curvature"]["averages"])
+        self.curvature.load(own["curvature"] | {"averages": averages})
 
 
 def _inner(model: nn.Module) -> nn.Module:

@@ -64,9 +64,9 @@ class Model:
         """The least of M over sums of directions: factors, and what L is to fall by: its linear part, its quadratic."""
         images = self._images(directions)
         curvature, k = self._curvature(images), range(len(directions))
-        added = [[sum(damping[n] * _dot(a[n], b[n]) for n in a) for b in directions] for a in directions]
-        slope = torch.tensor([sum(_dot(gradient[n], d[n]) for n in d) for d in directions]).double()
-        matrix = curvature + torch.tensor(added, dtype=torch.float64)
+        rows, damped = _rows(directions), _rows([{n: damping[n] * d[n] for n in d} for d in directions])
+        products = (rows @ torch.cat([damped, _rows([gradient])]).T).double().cpu()
+        matrix, slope = curvature + products[:, :-1], products[:, -1]
         size = matrix.diagonal().clamp_min(torch.finfo(torch.float64).tiny).sqrt()
         factors = (
             -(torch.linalg.pinv(matrix / torch.outer(size, size), rtol=1e-7, hermitian=True) @ (slope / size)) / size
@@ -99,8 +99,9 @@ def _part(piece: Piece) -> Piece:
     return piece if k == m else Piece(piece.at.part(slice(0, k)), piece.targets[:k])
 
 
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float(a.flatten().dot(b.flatten()))
+def _rows(several: list[Values]) -> Tensor:
+    """Vectors over the same parameters, (k, p)."""
+    return torch.stack([torch.cat([values[name].flatten() for name in several[0]]) for values in several])
 
 
 def adapted(damping: float, change: float, predicted: float, length: float) -> float:

@@ -120,6 +120,12 @@ def like(x: Array, answer: Tensor) -> Any:
     return answer.cpu().numpy() if isinstance(x, np.ndarray) else answer
 
 
+def place(network: Network) -> torch.device:
+    """Where a network computes: where its first weight is."""
+    first = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device
+
+
 def checked(network: Network, x: Array, name: str = "x") -> Tensor:
     """Points (m, ...) as a tensor, once the network has been found piecewise linear around them.
 
@@ -128,7 +134,7 @@ def checked(network: Network, x: Array, name: str = "x") -> Tensor:
     """
     if not isinstance(x, Tensor | np.ndarray):
         raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}")
-    points = torch.from_numpy(x) if isinstance(x, np.ndarray) else x.detach()
+    points = torch.from_numpy(x).to(place(network)) if isinstance(x, np.ndarray) else x.detach()
     if points.ndim < 2:
         raise ValueError(f"{name} must have shape (m, ...), one row per point, got {tuple(points.shape)}")
     if not points.is_floating_point():

@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from brenier.checks import whole
-from brenier.manifold.activation import checked
+from brenier.manifold.activation import checked, place
 from brenier.manifold.piecewise import Network, follow, record
 
 TINY = 1e-300
@@ -71,7 +71,7 @@ def count_cells(network: Network, dim: int, box: Sequence[float] | None = None, 
     if box is not None and not -math.inf < low < high < math.inf:
         raise ValueError(f"box must be finite low < high, got {low} and {high}")
     start = np.full(dim, 0.0 if box is None else (low + high) / 2)
-    x = checked(network, torch.from_numpy(start)[None], "a point of the space")
+    x = checked(network, start[None], "a point of the space")
     bends = len(record(network, x)[0].noted)
     regions = [_Region(np.empty((0, dim)), np.empty(0), start, [])]
     for bend in range(bends):
@@ -96,8 +96,9 @@ class _Region(NamedTuple):
 def _parts(network: Network, region: _Region, box: tuple[float, float]) -> list[_Region]:
     """The region cut by all units of the next bend."""
     d = len(region.point)
-    points = torch.from_numpy(region.point + np.vstack([np.zeros(d), np.eye(d)]))
-    entries = follow(network, points, [layer.expand(d + 1, -1) for layer in region.codes]).numpy()
+    points = torch.from_numpy(region.point + np.vstack([np.zeros(d), np.eye(d)])).to(place(network))
+    codes = [layer.to(points.device).expand(d + 1, -1) for layer in region.codes]
+    entries = follow(network, points, codes).cpu().numpy()
     slopes = entries[1:] - entries[0]
     levels = entries[0] - np.tensordot(region.point, slopes, 1)
     parts = [region._replace(codes=[*region.codes, torch.empty(1, 0, dtype=torch.uint8)])]

@@ -110,7 +110,7 @@ def cells(
 
 def _exact(u: BrenierPotential, source: Source, domain: Domain) -> Cells:
     view = NoiseView(u, source, None)
-    domain = domain.moved(view.mean.numpy(), view.scale)
+    domain = domain.moved(view.mean.cpu().numpy(), view.scale)
     y, h = view.y[:].cpu().numpy(), view.heights.cpu().numpy()
     found = diagram(y, h, domain)
     second = second_shares(y, h, domain, both_ways(found.facets))
