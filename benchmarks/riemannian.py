@@ -2,7 +2,7 @@
 
     python benchmarks/riemannian.py
     python benchmarks/riemannian.py --problems 100 --peer-problems 3
-    python benchmarks/riemannian.py --part problems | large | retractions | recurrence
+    python benchmarks/riemannian.py --part problems | large | long | retractions | recurrence
 
 Every problem is solved in float64 to a norm of the gradient of 1e-6, from the same starts. pymanopt (torch backend,
 verbosity 0) solves one problem at a time, so a few stand for all; its seconds are a problem's mean. geoopt's Adam moves
@@ -27,6 +27,7 @@ from brenier.riemannian import SPD, Grassmann, PoincareBall, Sphere, Stiefel
 F64 = torch.float64
 TOL = 1e-6
 STEPS = 2000
+PARTS = ("retractions", "problems", "large", "long", "recurrence")
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def prepare(kind: str, rnn: nn.RNN, head: nn.Linear) -> tuple[Callable[[], float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["all", "retractions", "problems", "large", "recurrence"], default="all")
+    parser.add_argument("--part", choices=["all", *PARTS], default="all")
     parser.add_argument("--problems", type=int, default=1000)
     parser.add_argument("--peer-problems", type=int, default=5)
     parser.add_argument("--adam-steps", type=int, default=200)
@@ -264,6 +265,7 @@ def main() -> None:
     if options.part in ("all", "large"):
         many = [task for task in tasks(options.problems, 50, 5) if not task.name.startswith("completion")]
         problems(many, min(options.peer_problems, 3), 0, ("cg",))
+    if options.part in ("all", "long"):
         long = [task for task in tasks(4, 1000, 50) if task.name.startswith("PCA")]
         problems(long, 1, 0, ("cg",))
     if options.part in ("all", "recurrence"):

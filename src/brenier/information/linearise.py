@@ -39,7 +39,7 @@ class Linearised:
         self.like = next(iter(self.parameters.values()))
         self.args, self.kwargs = (mapped(self._lifted, value) for value in (args, kwargs))
         self.rng = random_state(self.like.device) if rng is None else rng
-        self._forward_mode = True
+        self._forward_mode = self._mapped = True
         self._recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
         self._padding = {
             name: module.padding_idx
@@ -113,15 +113,11 @@ class Linearised:
 
         The padding of an embedding counts as fixed, as it does in reverse mode.
         """
-        if self._padding:
-            v = {name: value.clone() if name in self._padding else value for name, value in v.items()}
-            for name, row in self._padding.items():
-                v[name][row] = 0
+        v = self._unpadded(v)
         if self._forward_mode:
             try:
                 with self._apart():
-                    call = lambda parameters: self._call(parameters, self.args, self.kwargs)  # noqa: E731
-                    outputs, image = torch.func.jvp(call, (self.parameters,), (v,))[:2]
+                    outputs, image = self._dual(v)
                 self.__dict__.setdefault("outputs", outputs.detach())
                 return image.detach()
             except NotImplementedError:
@@ -132,6 +128,41 @@ class Linearised:
             paired = sum((pulled[name] * v[name]).sum() for name in self.names)
             assert isinstance(paired, Tensor)
             return torch.autograd.grad(paired, u)[0]
+
+    def jvps(self, several: list[Values]) -> list[Tensor]:
+        """J v of several v: the network itself runs once for two of them, wherever `vmap` has a rule for its layers."""
+        found: list[Tensor] = []
+        for i in range(0, len(several), 2):
+            pair = several[i : i + 2]
+            together = self._both([self._unpadded(v) for v in pair]) if len(pair) == 2 else None
+            found += [self.jvp(v) for v in pair] if together is None else together
+        return found
+
+    def _both(self, pair: list[Values]) -> list[Tensor] | None:
+        if self._recurrent or not self._forward_mode or not self._mapped:
+            return None
+        stacked = {name: torch.stack([v[name] for v in pair]) for name in self.names}
+        try:
+            with self._apart():
+                outputs, images = torch.vmap(self._dual, out_dims=(None, 0), randomness="same")(stacked)
+        except (NotImplementedError, RuntimeError, ValueError):
+            self._mapped = False
+            return None
+        self.__dict__.setdefault("outputs", outputs.detach())
+        return list(images.detach())
+
+    def _dual(self, v: Values) -> tuple[Tensor, Tensor]:
+        """f(θ) and J v in forward mode."""
+        call = lambda parameters: self._call(parameters, self.args, self.kwargs)  # noqa: E731
+        outputs, image = torch.func.jvp(call, (self.parameters,), (v,))[:2]
+        return outputs, image
+
+    def _unpadded(self, v: Values) -> Values:
+        if self._padding:
+            v = {name: value.clone() if name in self._padding else value for name, value in v.items()}
+            for name, row in self._padding.items():
+                v[name][row] = 0
+        return v
 
     def part(self, rows: slice) -> Linearised:
         """The same network at some of the samples: arguments as long as the outputs are cut."""

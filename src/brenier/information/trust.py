@@ -79,7 +79,7 @@ class Model:
         return factors.tolist(), float(linear), float(factors @ curvature @ factors)
 
     def _images(self, directions: list[Values]) -> list[list[Tensor]]:
-        return [[piece.at.jvp(direction) for direction in directions] for piece in self.pieces]
+        return [piece.at.jvps(directions) for piece in self.pieces]
 
     def _curvature(self, images: list[list[Tensor]]) -> Tensor:
         total = torch.zeros(len(images[0]), len(images[0]), dtype=torch.float64)
