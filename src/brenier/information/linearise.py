@@ -144,7 +144,7 @@ class Linearised:
         stacked = {name: torch.stack([v[name] for v in pair]) for name in self.names}
         try:
             with self._apart():
-                outputs, images = torch.vmap(self._dual, out_dims=(None, 0), randomness="same")(stacked)
+                outputs, images = torch.vmap(self._dual, out_dims=(None, 0), randomness="same")(stacked)  # type: ignore[arg-type]
         except (NotImplementedError, RuntimeError, ValueError):
             self._mapped = False
             return None

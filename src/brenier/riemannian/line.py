@@ -62,7 +62,7 @@ class Conjugate:
     Source: Sato, Riemannian conjugate gradient methods, SIAM Journal on Optimization 2022.
     """
 
-    curvature = 0.1
+    curvature = 0.3  # a line that is searched further costs more gradients than it saves steps
 
     def first(self, problem: Problem, x: Tensor, g: Tensor) -> Tensor:
         """The direction −g."""
