@@ -143,7 +143,7 @@ def test_constrained_weights_stay_on_their_manifold():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)).cuda()
     riemannian.constrain(model[0], "weight", riemannian.Stiefel())
-    optimiser = riemannian.RAdam(model.parameters(), lr=0.01)
+    optimiser = riemannian.RiemannianAdam(model.parameters(), lr=0.01)
     x = cloud(64, 8).float().cuda()
     for _ in range(50):
         optimiser.zero_grad()

@@ -1,8 +1,7 @@
 """Optimisation under manifold constraints: manifolds, minimisers, constrained layers, means."""
 
 from geoopt import ManifoldParameter
-from geoopt.optim import RiemannianAdam as RAdam
-from geoopt.optim import RiemannianSGD as RSGD
+from geoopt.optim import RiemannianAdam, RiemannianSGD
 
 from brenier.riemannian.constrain import constrain, constrain_layers, constraint_error
 from brenier.riemannian.latent import latent_heads
@@ -12,6 +11,8 @@ from brenier.riemannian.minimise import minimize
 from brenier.riemannian.problem import Optimum
 from brenier.riemannian.svrg import svrg
 from brenier.riemannian.vectors import PoincareBall, Sphere
+
+RAdam, RSGD = RiemannianAdam, RiemannianSGD
 
 __all__ = [
     "RSGD",
@@ -23,6 +24,8 @@ __all__ = [
     "PoincareBall",
     "Product",
     "RAdam",
+    "RiemannianAdam",
+    "RiemannianSGD",
     "Sphere",
     "Stiefel",
     "constrain",
