@@ -304,7 +304,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         x = self._network(x_test)
         x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()].flatten(1)
-        new = self._rebuilt(self.draw(len(x), seed).codes).flatten(1)
+        new = self._from_codes(self.draw(len(x), seed).codes).flatten(1)
         return -report.energy(new, x).mean
 
     @property
@@ -317,8 +317,8 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             codes,
             x_test,
             self.codes_,
-            self._codes,
-            self._rebuilt,
+            self._to_codes,
+            self._from_codes,
             self.features(),
         )
 
@@ -360,7 +360,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         else:
             x = self._network(x_test)
         x = x[torch.linspace(0, len(x) - 1, min(len(x), report.AT_MOST)).long()]
-        drawn, encode, decode = self.draw(len(x)), self._codes, self._rebuilt
+        drawn, encode, decode = self.draw(len(x)), self._to_codes, self._from_codes
         material = report.Material(
             name=getattr(x_test if self._data is None else self._data, "name", "data"),
             codes=self.codes_,
@@ -529,11 +529,11 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self._check()
         return self.layout_.to_network(self._values(x))
 
-    def _codes(self, x: Tensor) -> Tensor:
+    def _to_codes(self, x: Tensor) -> Tensor:
         """Codes of samples in network form, on the CPU."""
         return self.chart_.encode(x).cpu()
 
-    def _rebuilt(self, z: Tensor) -> Tensor:
+    def _from_codes(self, z: Tensor) -> Tensor:
         """Samples in network form of codes, on the CPU."""
         return self.chart_.decode(z).cpu()
 

@@ -11,11 +11,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
-from architectures import architecture
+from architectures import KINDS, architecture
 from torch import Tensor, nn
 
 from brenier.information import NaturalGradient, fisher
 from brenier.information.amortised import MEMORY, Amortised
+from brenier.information.linearise import Linearised
 from brenier.information.trust import RATE, adapted
 
 STRUCTURES = ("dense", "woodbury", "cg", "block", "diagonal", "kfac", "ekfac")
@@ -192,6 +193,19 @@ def test_the_first_damping_is_near_the_mean_eigenvalue_whatever_the_signs(seed):
 )
 def test_damping_falls_where_the_model_of_the_loss_and_the_length_of_the_step_are_right(change, length, factor):
     assert adapted(3.0, change, -1.0, length) == pytest.approx(3.0 * factor)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_directions_that_go_through_a_network_together_come_out_as_alone(kind, generator):
+    model, x, _ = architecture(kind)
+    names = [name for name, _ in model.named_parameters()]
+    directions = [
+        {name: torch.randn(p.shape, dtype=p.dtype, generator=generator) for name, p in model.named_parameters()}
+        for _ in range(3)
+    ]
+    together = Linearised(model, (x,), {}, names)
+    for found, v in zip(together.jvps(directions), directions, strict=True):
+        torch.testing.assert_close(found, Linearised(model, (x,), {}, names, together.rng).jvp(v))
 
 
 def test_schedules_groups_and_frozen_parameters():
