@@ -120,10 +120,15 @@ def like(x: Array, answer: Tensor) -> Any:
     return answer.cpu().numpy() if isinstance(x, np.ndarray) else answer
 
 
-def place(network: Network) -> torch.device:
-    """Where a network computes: where its first weight is."""
-    first = next(network.parameters(), None) if isinstance(network, nn.Module) else None
-    return torch.device("cpu") if first is None else first.device
+def first_weight(network: Network) -> Tensor | None:
+    """What says where a network computes, and in which dtype; None for a function or a network without weights."""
+    return next(network.parameters(), None) if isinstance(network, nn.Module) else None
+
+
+def beside(network: Network, x: Tensor) -> Tensor:
+    """x where the network computes, in its own dtype."""
+    weight = first_weight(network)
+    return x if weight is None else x.to(weight.device)
 
 
 def checked(network: Network, x: Array, name: str = "x") -> Tensor:
@@ -134,7 +139,7 @@ def checked(network: Network, x: Array, name: str = "x") -> Tensor:
     """
     if not isinstance(x, Tensor | np.ndarray):
         raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}")
-    points = torch.from_numpy(x).to(place(network)) if isinstance(x, np.ndarray) else x.detach()
+    points = beside(network, torch.from_numpy(x)) if isinstance(x, np.ndarray) else x.detach()
     if points.ndim < 2:
         raise ValueError(f"{name} must have shape (m, ...), one row per point, got {tuple(points.shape)}")
     if not points.is_floating_point():

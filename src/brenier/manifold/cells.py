@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brenier.checks import whole
-from brenier.manifold.activation import Array, checked, rank_and_volume
+from brenier.manifold.activation import Array, checked, first_weight, rank_and_volume
 from brenier.manifold.piecewise import Network
 from brenier.manifold.polygons import shared
 from brenier.manifold.slices import ROUNDINGS, Slices, Subdivision, affine, subdivide
@@ -99,7 +99,7 @@ def relu_cells(
         >>> found.areas, found.codes.flatten()
         (tensor([0.5000, 0.5000], dtype=torch.float64), tensor([0, 1], dtype=torch.uint8))
     """
-    like = next(iter(network.parameters()), None) if isinstance(network, torch.nn.Module) else None
+    like = first_weight(network)
     plane = [_vector(name, part, like) for name, part in (("origin", origin), ("u", u), ("v", v))]
     given = [part for part in plane if part is not None]
     if given and len(given) < 3:

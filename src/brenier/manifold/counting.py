@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from brenier.checks import whole
-from brenier.manifold.activation import checked, place
+from brenier.manifold.activation import beside, checked
 from brenier.manifold.piecewise import Network, follow, record
 
 TINY = 1e-300
@@ -96,8 +96,8 @@ class _Region(NamedTuple):
 def _parts(network: Network, region: _Region, box: tuple[float, float]) -> list[_Region]:
     """The region cut by all units of the next bend."""
     d = len(region.point)
-    points = torch.from_numpy(region.point + np.vstack([np.zeros(d), np.eye(d)])).to(place(network))
-    codes = [layer.to(points.device).expand(d + 1, -1) for layer in region.codes]
+    points = beside(network, torch.from_numpy(region.point + np.vstack([np.zeros(d), np.eye(d)])))
+    codes = [beside(network, layer).expand(d + 1, -1) for layer in region.codes]
     entries = follow(network, points, codes).cpu().numpy()
     slopes = entries[1:] - entries[0]
     levels = entries[0] - np.tensordot(region.point, slopes, 1)
