@@ -39,7 +39,7 @@ class Linearised:
         self.like = next(iter(self.parameters.values()))
         self.args, self.kwargs = (mapped(self._lifted, value) for value in (args, kwargs))
         self.rng = random_state(self.like.device) if rng is None else rng
-        self._forward_mode = self._mapped = True
+        self._forward_mode = True
         self._recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
         self._padding = {
             name: module.padding_idx
@@ -134,19 +134,21 @@ class Linearised:
         found: list[Tensor] = []
         for i in range(0, len(several), 2):
             pair = several[i : i + 2]
-            together = self._both([self._unpadded(v) for v in pair]) if len(pair) == 2 else None
-            found += [self.jvp(v) for v in pair] if together is None else together
+            found += self._both(pair) or [self.jvp(v) for v in pair]
         return found
 
     def _both(self, pair: list[Values]) -> list[Tensor] | None:
-        if self._recurrent or not self._forward_mode or not self._mapped:
+        if len(pair) < 2 or self._recurrent or not self._forward_mode:
             return None
+        pair = [self._unpadded(v) for v in pair]
         stacked = {name: torch.stack([v[name] for v in pair]) for name in self.names}
         try:
             with self._apart():
                 outputs, images = torch.vmap(self._dual, out_dims=(None, 0), randomness="same")(stacked)  # type: ignore[arg-type]
-        except (NotImplementedError, RuntimeError, ValueError):
-            self._mapped = False
+        except NotImplementedError:
+            self._forward_mode = False
+            return None
+        except (RuntimeError, ValueError):  # no rule of `vmap`; any other fault comes again, alone
             return None
         self.__dict__.setdefault("outputs", outputs.detach())
         return list(images.detach())
