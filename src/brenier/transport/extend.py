@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from brenier.measures import Source, moments
+from brenier.transport.affine import bures, moments_of
 from brenier.transport.cells import Cells, NoiseView, cells
-from brenier.transport.local import LocalGaussians, choose
+from brenier.transport.local import LocalGaussians, choose, lone
 from brenier.transport.potential import Array, BrenierPotential, like
 from brenier.transport.singular import BAND, SingularSet, crossing, interpolation_weights, singular_set
 
 KINDS = ("local", "barycentric")
-CHUNK = 256  # rows evaluated together
+CHUNK = 256  # rows whose highest planes are looked for together
+TOGETHER = 1 << 16  # rows that share the axes of their cells
 BATCHES = 4  # of 2,048 fresh samples that tell the shape of cells
+JUDGED = 1 << 17  # draws whose moments are held beside the targets'
+NUMBERS = 1 << 30  # of their second moments, summed; fewer draws in many dimensions
+ENOUGH = 20  # draws a dimension that a part must have for its covariance to be known
 
 
 @dataclass(frozen=True, eq=False)
 class Extension:
     """T: noise (m, d) -> (codes (m, d), accepted (m,)), a function of the noise alone.
 
-    kind "local": inside cell i, T_i(x) = m_i + √(1 − s²) (y_i − m_i) + s H_i (x − c_i)/r_i, with m_i the mean of y_i
-    and its nearest targets of the same mode, c_i and r_i centroid and radius of the cell, and H_i symmetric, positive:
-    along the j-th principal axis of these targets it takes the standard deviation that noise has there inside its cell,
-    spread_j, to theirs. So the first two moments of the targets stay, and T_i is a gradient, as grad u is.
+    kind "local": inside cell i, T_i(x) = m_i + H_i (x − c_i)/r_i, with m_i and C_i the mean and covariance of the
+    neighbourhood of y_i (`LocalGaussians`), c_i and r_i centroid and radius of the cell, and H_i symmetric, positive:
+    along the j-th principal axis of C_i it takes the standard deviation that noise has there inside its cell, spread_j,
+    to that of C_i. So the first two moments of the targets stay, and T_i is a gradient, as grad u is.
     kind "barycentric": T_i(x) = y_i, and y_i itself at the centroid of its cell.
 
     Near facets T blends the T_j of the cells that meet there with continuous weights. Where that would join two targets
-    across a singular facet, `accepted` is False: that noise is to be drawn again.
+    across a singular facet, `accepted` is False: that noise is to be drawn again. Blends lie between what they join,
+    and cells have not quite the masses of their targets: therefore, in each connected part p that is large enough,
+    kind "local" ends with the affine map z -> A_p z + b_p that gives the accepted codes the mean and the covariance of
+    the targets, `stretch` (q, d, d) and `shift` (q, d) for the first q parts.
     """
 
     u: BrenierPotential
@@ -42,12 +50,14 @@ class Extension:
     local: LocalGaussians
     strength: float
     band: float
+    stretch: Tensor
+    shift: Tensor
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         """Codes (m, d) in the points' dtype and device, and which of them are accepted (m,) bool."""
         rows = self.u.to_points(x)
         nothing = rows.clone(), torch.ones(0, dtype=torch.bool, device=rows.device)
-        parts = [self._map(part) for part in rows.split(CHUNK)] if len(rows) else [nothing]
+        parts = [self._map(part) for part in rows.split(TOGETHER)] if len(rows) else [nothing]
         codes, accepted = (torch.cat(part) for part in zip(*parts, strict=True))
         return like(x, codes), like(x, accepted)
 
@@ -56,6 +66,11 @@ class Extension:
 
         A shortlist in the points' own precision, scores and order in float64: no batch size shows in the result.
         """
+        parts = [self._weights(rows) for rows in x.split(CHUNK)]
+        weights, indices = zip(*parts, strict=True)
+        return torch.cat(weights), torch.cat(indices)
+
+    def _weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
         n = len(self.u.points)
         indices = self.u.planes.top(x, min(self.u.dim + 4, n))[1]
         wide = x.double()
@@ -77,9 +92,13 @@ class Extension:
         moved = self.u.points[cell].double()
         if self.kind == "local" and self.strength > 0:
             away = (x[row].double() - self.centroids[cell]) / self.radii[cell, None]
-            moved = self.local.draw(cell, away, self.spread, self.strength)
+            moved = self.local.draw(cell, away, self.spread)
         codes = torch.zeros(len(x), self.u.dim, dtype=torch.float64, device=x.device)
         codes.index_add_(0, row, weights[row, place, None] * moved)
+        part = self.singular.modes[indices[:, 0]]
+        large = (part < len(self.shift)).nonzero()[:, 0]
+        part = part[large]
+        codes[large] = (self.stretch[part] @ codes[large, :, None])[:, :, 0] + self.shift[part]
         return codes.to(self.u.points), accepted
 
 
@@ -92,6 +111,7 @@ def extend(
     found: Cells | None = None,
     singular: SingularSet | None = None,
     generator: torch.Generator | None = None,
+    weights: Tensor | None = None,
 ) -> Extension:
     """The extension of grad u, which only knows its targets, to new codes.
 
@@ -99,11 +119,12 @@ def extend(
         u: a solved potential.
         source: the measure it carries.
         kind: "local" or "barycentric", see `Extension`.
-        strength: s from 0 (targets only) to 1; by default the least whose local Gaussians give points 0.9 times as
+        strength: s from 0 (targets only) to 1; by default the least whose local Gaussians give points 0.95 times as
             new as targets that were set aside. The number of neighbours is the one under which those are most likely.
         judges: indices of the targets to set aside while choosing; by default a tenth of them.
         found, singular: cells and singular set where they are known already.
         generator: where the randomness comes from.
+        weights: of the targets, (n,); by default the masses of their cells.
 
     Raises:
         ValueError: an unknown kind, a strength outside 0 to 1, judges that are no targets.
@@ -127,12 +148,15 @@ def extend(
         raise ValueError(f"judges must index the {len(u.points)} targets, got {judges.min()} to {judges.max()}")
     found = cells(u, source, generator=generator) if found is None else found
     singular = singular_set(u, source, found, generator) if singular is None else singular
-    local = LocalGaussians(u.points, torch.zeros(len(u.points), 0, dtype=torch.long), {})
+    nu = (found.masses if weights is None else weights).double()
     if kind == "local":
-        local, strength = choose(u.points, singular.modes, found.masses > 0, strength, judges)
+        local, strength = choose(u.points, nu, singular.modes, strength, judges)
+    else:
+        local, strength = lone(u.points), 1.0
     centroids = _shrunk_centroids(u, source, found, local, generator)
     radii = _shrunk_radii(found)
-    return Extension(
+    none = nu.new_zeros(0, u.dim, u.dim)
+    bare = Extension(
         u=u,
         masses=found.masses,
         kind=kind,
@@ -141,9 +165,36 @@ def extend(
         radii=radii,
         spread=_spread(u, source, centroids, radii, local, generator),
         local=local,
-        strength=1.0 if strength is None else strength,
+        strength=strength,
         band=BAND,
+        stretch=none,
+        shift=none[:, 0],
     )
+    return _with_moments(bare, source, nu, generator) if kind == "local" and strength > 0 else bare
+
+
+def _with_moments(bare: Extension, source: Source, nu: Tensor, generator: torch.Generator | None) -> Extension:
+    """The extension with the affine map of each part that gives its codes mean and covariance of its targets.
+
+    z -> b + A (z − a) with a, S the mean and covariance of codes drawn from fresh noise, b, R those of the targets,
+    and A = `bures`(S, R). It is near the identity: what blends have lost, and cells have too much or too little.
+    """
+    d = bare.u.dim
+    x = source.sample(min(JUDGED, NUMBERS // d**2), generator).to(bare.u.points)
+    codes, accepted = bare(x)
+    part = bare.singular.modes[torch.cat([bare.u.cell(rows) for rows in x.split(CHUNK)])]
+    stretch, shift = [], []
+    for p in range(int(bare.singular.modes.max()) + 1):
+        drawn, own = codes[accepted & (part == p)].double(), bare.singular.modes == p
+        if len(drawn) < ENOUGH * d:  # parts come by size: the others are smaller
+            break
+        (mean, covariance), (goal, spread) = moments_of(drawn), moments_of(bare.u.points[own], nu[own])
+        a = bures(covariance, spread)
+        stretch.append(a)
+        shift.append(goal - a @ mean)
+    if not shift:
+        return bare
+    return replace(bare, stretch=torch.stack(stretch), shift=torch.stack(shift))
 
 
 def _shrunk_centroids(
@@ -159,9 +210,8 @@ def _shrunk_centroids(
     seen = found.masses > 0
     y = (u.points - u.centre).double()
     design = [y, torch.ones_like(y[:, :1])]
-    if local.near.shape[1]:
-        every = torch.arange(len(y), device=y.device)
-        design.append(torch.cat([u.points[i].double() - local.deviations(i)[0] for i in every.split(local.chunk)]))
+    if len(local.near) > len(y):  # otherwise every target is its own mean
+        design.append(u.points.double() - local.means)
     x = torch.cat(design, 1)
     share, one = found.masses[seen].double(), 1 / found.samples
     c = found.centroids[seen].double()
@@ -196,18 +246,19 @@ def _spread(
     local: LocalGaussians,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Standard deviation (r + 1,) of (x − c(x))/r(x) along the principal axes of its target's C_i, and across them.
+    """Standard deviation (d,) of (x − c(x))/r(x) along the principal axes of its target's C_i, widest first.
 
     Cells are wide where targets are thin and thin where they are wide, as the Hessian of u has it. On fresh samples.
     """
-    if not local.near.shape[1]:
-        return centroids.new_ones(1)
-    view, squares = NoiseView(u, source, generator), centroids.new_zeros(local.rank + 1)
+    squares, seen = centroids.new_zeros(2, u.dim)
+    if len(local.near) == len(u.points):
+        return seen + 1
+    view = NoiseView(u, source, generator)
     for _ in range(BATCHES):
         x, _, indices = view.top(2048, 1)
         cell = view.first[indices[:, 0]]
-        along, across = local.along(cell, (view.back(x) - centroids[cell]) / radii[cell, None])
-        squares += torch.cat([along.square().sum(0), across.square().sum()[None]])
-    squares[-1] /= max(1, u.dim - local.rank)
-    deviation = (squares / (2048 * BATCHES)).sqrt()
+        along, there = local.along(cell, (view.back(x) - centroids[cell]) / radii[cell, None])
+        squares += along.square().sum(0)
+        seen += there.sum(0)
+    deviation = (squares / seen.clamp(min=1)).sqrt()
     return torch.where(deviation > 1e-6 * deviation.amax(), deviation, 1.0)

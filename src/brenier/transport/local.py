@@ -1,191 +1,233 @@
-"""Local Gaussians: every target with the mean and covariance of its nearest targets, and how strongly to use them."""
+"""Local Gaussians: every target with the mean and covariance of its neighbourhood, which keep those of all targets."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from brenier.transport.neighbours import nearest
+from brenier.transport.smoothing import blended, distinct, smoothings
 
-SIZES = (16, 32, 64, 128)  # how many targets make a local Gaussian, to choose from
-SHARE = 20  # beyond a twentieth of all targets nothing is local: only the least size is larger
+SIZES = (16, 32, 64, 128)  # neighbours of a target, to choose from
+SHARE = 4  # beyond a quarter of all targets nothing is local: only the least size may be larger
 STRENGTHS = tuple(round(0.05 * i, 2) for i in range(4, 21))  # 0.2 to 1
-NEW = 0.9  # how new drawn points have to be, against held-out ones; the cells' blends make codes newer still
-RIDGE = 1e-2  # the share of a local covariance that is made round, so that flat neighbourhoods have a density
+NEW = 0.95  # how new drawn points have to be, against held-out ones
+RIDGE = 1e-2  # the share of a covariance that is made round before a likelihood, so that flat ones have a density
 HELD_OUT = 512  # held-out points that judge
 MIXTURE = 64  # the nearest components that a held-out point hears
+NUMBERS = 1 << 24  # numbers of covariances and of neighbours that are at hand at once, 128 MB
 
 
 @dataclass(frozen=True, eq=False)
 class LocalGaussians:
-    """For each target y_i the mean m_i and the covariance C_i of y_i and its nearest targets of the same mode.
+    """For each target y_i the mean m_i and the covariance C_i of its neighbourhood: N(m_i, C_i).
 
-    points (n, d); near (n, k) indices, nearest first, the target itself in column 0 and in the place of every neighbour
-    that its mode can't offer; scores, the mean log density of held-out points by the (size, strength) tried.
+    m_i = Σ_j q_ij y_j, C_i = Σ_j q_ij (y_j − m_i)(y_j − m_i)ᵀ with q = (1 − s) I + s P, P doubly stochastic
+    (`smoothing.doubly_stochastic`), s the strength: the mixture Σ_i nu_i N(m_i, C_i) has the mean and the covariance of
+    the targets, for every s. s = 0 leaves the targets themselves.
+
+    points (n, d); row i of q has the entries starts[i] to starts[i + 1] (n + 1,) of near (e,) long, the indices of the
+    neighbours, and of weights (e,) float64; means (n, d) float64; scores, by the (size, strength) tried, how new drawn
+    points are and the mean log density of held-out ones.
     """
 
     points: Tensor
+    starts: Tensor
     near: Tensor
-    scores: dict[tuple[int, float], float]
+    weights: Tensor
+    means: Tensor
+    scores: dict[tuple[int, float], tuple[float, float]]
 
-    @property
-    def rank(self) -> int:
-        """How many principal axes a local covariance has."""
-        return min(self.near.shape[1], self.points.shape[1])
+    @classmethod
+    def of(cls, points: Tensor, starts: Tensor, near: Tensor, weights: Tensor) -> LocalGaussians:
+        """Return the local Gaussians of points (n, d) under the rows of q."""
+        q = csr_array((weights.numpy(), near.numpy(), starts.numpy()), shape=(len(points), len(points)))
+        means = torch.from_numpy(q @ points.double().cpu().numpy())
+        return cls(points, *(part.to(points.device) for part in (starts, near, weights, means)), {})
 
-    @property
-    def chunk(self) -> int:
-        """How many covariances are at hand at once: at most 128 MB of them, and of the neighbours that make them."""
-        d = self.points.shape[1]
-        return max(1, (1 << 24) // (d * max(d, self.near.shape[1])))
-
-    def deviations(self, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """m_i (p, d), R_i (p, k, d) with R_iᵀ R_i the covariance before RIDGE, its mean variance (p,); float64."""
-        near = self.near[i]
-        y = self.points[near].double()
-        offered = torch.cat([torch.ones_like(near[:, :1], dtype=torch.bool), near[:, 1:] != i[:, None]], 1).double()
-        weight = (offered / offered.sum(1, keepdim=True))[:, :, None]
-        mean = (weight * y).sum(1)
-        rows = weight.sqrt() * (y - mean[:, None])
-        return mean, rows, rows.square().sum((1, 2)) / y.shape[2]
-
-    def moments(self, i: Tensor) -> tuple[Tensor, Tensor]:
-        """m_i (p, d) and a lower triangular L_i (p, d, d) with L_i L_iᵀ = C_i, float64."""
-        mean, rows, size = self.deviations(i)
-        unit = torch.where(size > 0, size, 1.0)[:, None, None]
-        eye = torch.eye(rows.shape[2], dtype=rows.dtype, device=rows.device)
-        root = torch.linalg.cholesky((1 - RIDGE) * (rows.mT @ rows) / unit + RIDGE * eye)
-        return mean, root * size.sqrt()[:, None, None]
-
-    def axes(self, i: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """m_i (p, d); axes of C_i (p, r, d), r = min(k, d), widest first; the standard deviations along them (p, r) and
-        across them (p, 1), where r < d; float64.
+    def axes(self, i: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield, by parts of the targets i (p,): which of them (q,) long, the principal axes of their C_i (q, r, d),
+        widest first, r ≤ d, and the standard deviations along them (q, r); float64.
         """
-        mean, rows, size = self.deviations(i)
-        if rows.shape[1] < rows.shape[2]:
-            _, root, axes = torch.linalg.svd(rows, full_matrices=False)
-            values = root.square()
-        else:
-            values, vectors = torch.linalg.eigh(rows.mT @ rows)
-            values, axes = values.flip(1).clamp(min=0), vectors.mT.flip(1)
-        across = RIDGE * size[:, None]
-        return mean, axes, ((1 - RIDGE) * values + across).sqrt(), across.sqrt()
+        for some, rows in self._deviations(i):
+            if rows.shape[1] < rows.shape[2]:
+                _, sizes, axes = torch.linalg.svd(rows, full_matrices=False)
+                yield some, axes, sizes
+            else:
+                values, vectors = torch.linalg.eigh(rows.mT @ rows)
+                yield some, vectors.mT.flip(1), values.flip(1).clamp(min=0).sqrt()
+
+    def roots(self, i: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, by parts of the targets i (p,): which of them (q,) long, and lower triangular L (q, d, d) with
+        L Lᵀ = C_i, a hundredth of it made round; float64.
+        """
+        for some, rows in self._deviations(i):
+            size = rows.square().sum((1, 2)) / rows.shape[2]
+            unit = torch.where(size > 0, size, 1.0)[:, None, None]
+            eye = torch.eye(rows.shape[2], dtype=rows.dtype, device=rows.device)
+            root = torch.linalg.cholesky((1 - RIDGE) * (rows.mT @ rows) / unit + RIDGE * eye)
+            yield some, root * size.sqrt()[:, None, None]
 
     def along(self, i: Tensor, away: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates (p, r) of `away` (p, d) along the principal axes of C_i, and its length across them (p,)."""
-        parts = []
-        for some, rows in zip(i.split(self.chunk), away.split(self.chunk), strict=True):
-            a, rest = _split(self.axes(some)[1], rows)
-            parts.append((a, rest.norm(dim=1)))
-        coordinates, lengths = (torch.cat(part) for part in zip(*parts, strict=True))
-        return coordinates, lengths
+        """Return coordinates (p, d) of `away` (p, d) along the principal axes of C_i, and which there are (p, d) bool."""
+        coordinates, there = torch.zeros_like(away), torch.zeros_like(away, dtype=torch.bool)
+        for rows, axes, _ in self._axes_of_rows(i):
+            coordinates[rows, : axes.shape[1]] = (axes @ away[rows, :, None])[:, :, 0]
+            there[rows, : axes.shape[1]] = True
+        return coordinates, there
 
-    def draw(self, i: Tensor, away: Tensor, spread: Tensor, strength: float) -> Tensor:
-        """m_i + √(1 − s²)(y_i − m_i) + s H_i away, (p, d), float64.
+    def draw(self, i: Tensor, away: Tensor, spread: Tensor) -> Tensor:
+        """Return m_i + H_i away (p, d), float64, for targets i (p,) and displacements away (p, d).
 
         H_i is symmetric and positive: along the j-th principal axis of C_i it takes the standard deviation of `away`,
-        spread_j, to that of C_i; the last entry of `spread` (r + 1,) is for all directions across the axes. `away` in
-        units of the spread is cut at the length √d + 1.5, as far as nearly all samples of a Gaussian reach.
+        spread_j (d,), to that of C_i. `away` in units of the spread is cut at the length √d + 1.5, as far as nearly
+        all samples of a Gaussian reach.
         """
-        longest, drawn = math.sqrt(self.points.shape[1]) + 1.5, []
-        for some, rows in zip(i.split(self.chunk), away.split(self.chunk), strict=True):
-            mean, axes, sizes, across = self.axes(some)
-            a, rest = _split(axes, rows)
-            a, rest = a / spread[:-1], rest / spread[-1]
-            length = (a.square().sum(1, keepdim=True) + rest.square().sum(1, keepdim=True)).sqrt()
-            moved = (axes.mT @ (sizes * a)[:, :, None])[:, :, 0] + across * rest
-            pulled = math.sqrt(1 - strength**2) * (self.points[some].double() - mean)
-            drawn.append(mean + pulled + strength * moved * (longest / length).clamp(max=1))
-        return torch.cat(drawn)
+        longest, drawn = math.sqrt(self.points.shape[1]) + 1.5, self.means[i]
+        for rows, axes, sizes in self._axes_of_rows(i):
+            a = (axes @ away[rows, :, None])[:, :, 0] / spread[: axes.shape[1]]
+            length = a.norm(dim=1, keepdim=True).clamp(min=1e-300)
+            drawn[rows] += (axes.mT @ (sizes * a)[:, :, None])[:, :, 0] * (longest / length).clamp(max=1)
+        return drawn
+
+    def _axes_of_rows(self, i: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield rows of i (p,) with the axes and sizes of their targets, each target's computed once."""
+        targets, place = i.unique(return_inverse=True)
+        where = torch.empty_like(targets)
+        for some, axes, sizes in self.axes(targets):
+            where.fill_(-1)
+            where[some] = torch.arange(len(some), device=i.device)
+            own = where[place]
+            rows = (own >= 0).nonzero()[:, 0]
+            for part in rows.split(max(1, NUMBERS // max(1, axes[0].numel()))):
+                yield part, axes[own[part]], sizes[own[part]]
+
+    def _deviations(self, i: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, by parts of i: which (q,), and R (q, k, d) with Rᵀ R = C_i.
+
+        The number of rows k is the next power of two from 16 on: it depends on a target alone, so that no company of
+        other targets shows in the digits.
+        """
+        d = self.points.shape[1]
+        first, degree = self.starts[i], self.starts[i + 1] - self.starts[i]
+        width = 2 ** degree.clamp(min=16).double().log2().ceil().long()
+        for k in width.unique().tolist():
+            for some in (width == k).nonzero()[:, 0].split(max(1, NUMBERS // (d * max(d, k)))):
+                step = torch.arange(k, device=i.device)
+                inside = step < degree[some, None]
+                entry = torch.where(inside, first[some, None] + step, 0)
+                away = self.points[self.near[entry]].double() - self.means[i[some], None]
+                yield some, away * (self.weights[entry] * inside).sqrt()[:, :, None]
 
 
-def _split(axes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates (p, r) of rows (p, d) along orthonormal axes (p, r, d), and the part (p, d) of them across."""
-    a = (axes @ rows[:, :, None])[:, :, 0]
-    return a, rows - (axes.mT @ a[:, :, None])[:, :, 0]
+def local_gaussians(points: Tensor, q: csr_array, rows: Tensor, place: Tensor) -> LocalGaussians:
+    """Return the local Gaussians of points (n, d) from q over some of them.
 
-
-def local_gaussians(points: Tensor, modes: Tensor, alive: Tensor, size: int) -> LocalGaussians:
-    """The `size` nearest targets (itself counted) of every target in its mode, among the `alive` ones."""
-    own = torch.arange(len(points), device=points.device)
-    near = own[:, None].repeat(1, size)
-    for mode in modes.unique():
-        members = ((modes == mode) & alive).nonzero()[:, 0]
-        asking = (modes == mode).nonzero()[:, 0]
-        if len(members) == 0:
-            continue
-        k = min(size, len(members))
-        found = members[nearest(points[asking], points[members], k)]
-        # the target itself first: it is its own nearest, but for ties and for targets that are not alive
-        found = found.gather(1, torch.argsort((found != asking[:, None]).int(), dim=1, stable=True))
-        found[:, 0] = asking
-        near[asking, :k] = found
-    return LocalGaussians(points, near, {})
-
-
-def log_likelihood(local: LocalGaussians, x: Tensor, s: float) -> float:
-    """Mean log density at x (m, d) of Σ_i N(m_i + √(1−s²)(y_i − m_i), s² C_i) / n.
-
-    Each x hears the 64 components whose targets are nearest.
+    rows (k,) says which points q (k, k) is about, place (n,) which of these stands for each point, −1 for a point that
+    has no neighbours and stays by itself.
     """
+    rows, place = rows.cpu(), place.cpu()
+    counts = torch.from_numpy(np.diff(q.indptr)).long()
+    lone = place < 0
+    degree = torch.where(lone, 1, counts[place])
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), degree.cumsum(0)])
+    step = torch.arange(int(starts[-1])) - starts[:-1].repeat_interleave(degree)
+    owner = torch.arange(len(place)).repeat_interleave(degree)
+    entry = torch.from_numpy(q.indptr).long()[place.clamp(min=0)[owner]] + step
+    entry = torch.where(lone[owner], 0, entry)
+    near = torch.where(lone[owner], owner, rows[torch.from_numpy(q.indices).long()[entry]])
+    weights = torch.where(lone[owner], 1.0, torch.from_numpy(q.data)[entry])
+    return LocalGaussians.of(points, starts, near, weights)
+
+
+def lone(points: Tensor) -> LocalGaussians:
+    """Return the local Gaussians of targets (n, d) that have no neighbours: m_i = y_i, C_i = 0."""
+    every = torch.arange(len(points) + 1)
+    return LocalGaussians.of(points, every, every[:-1], torch.ones(len(points), dtype=torch.float64))
+
+
+def log_likelihood(local: LocalGaussians, x: Tensor) -> float:
+    """Return the mean log density at x (m, d) of Σ_i N(m_i, C_i) / n; each x hears the 64 with the nearest m_i."""
     n, d = local.points.shape
-    heard = nearest(x, local.points, min(MIXTURE, n))
-    scores = []
-    size = max(1, local.chunk // heard.shape[1])
-    for rows, components in zip(x.double().split(size), heard.split(size), strict=True):
-        mean, root = local.moments(components.flatten())
-        y = local.points[components.flatten()].double()
-        middle = (mean + math.sqrt(1 - s * s) * (y - mean)).view(*components.shape, d)
-        away = (rows[:, None] - middle).flatten(0, 1)[:, :, None]
-        distance = torch.linalg.solve_triangular(root, away, upper=False).square().sum((1, 2)) / s**2
-        log_det = root.diagonal(dim1=1, dim2=2).log().sum(1)
-        each = -0.5 * distance - log_det - d * math.log(s * math.sqrt(2 * math.pi))
-        scores.append(each.view(components.shape).logsumexp(1) - math.log(n))
-    return torch.cat(scores).mean().item()
+    heard = nearest(x, local.means, min(MIXTURE, n))
+    targets, place = heard.unique(return_inverse=True)
+    scores = torch.empty(heard.shape, dtype=torch.float64, device=x.device)
+    where = torch.empty_like(targets)
+    for some, root in local.roots(targets):
+        where.fill_(-1)
+        where[some] = torch.arange(len(some), device=x.device)
+        log_det = root.diagonal(dim1=1, dim2=2).clamp(min=1e-300).log().sum(1)
+        row, component = (where[place] >= 0).nonzero(as_tuple=True)
+        for r, c in zip(row.split(NUMBERS // d**2 + 1), component.split(NUMBERS // d**2 + 1), strict=True):
+            own = where[place[r, c]]
+            away = (x[r].double() - local.means[heard[r, c]])[:, :, None]
+            distance = torch.linalg.solve_triangular(root[own], away, upper=False).square().sum((1, 2))
+            scores[r, c] = -0.5 * distance - log_det[own] - d / 2 * math.log(2 * math.pi)
+    return (scores.logsumexp(1) - math.log(n)).mean().item()
 
 
-def novelty(local: LocalGaussians, x: Tensor, strengths: tuple[float, ...]) -> list[float]:
-    """Mean distance of drawn points to the nearest target, over the same of x (m, d): 1 as new as x, 0 copies."""
+def novelty(local: LocalGaussians, x: Tensor) -> float:
+    """Return the mean distance of drawn points to the nearest target over that of x (m, d): 1 as new as x, 0 copies."""
     n, d = local.points.shape
     cells = torch.linspace(0, n - 1, len(x), device=x.device).long()
     away = torch.randn(len(x), d, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(x.device)
-    unit, y = away.new_ones(local.rank + 1), local.points[cells].double()
-    mean, full = (local.draw(cells, by, unit, 1.0) for by in (torch.zeros_like(away), away))
-    distances = []
-    for z in (x.double(), *(mean + math.sqrt(1 - s * s) * (y - mean) + s * (full - mean) for s in strengths)):
-        distances.append((z - local.points[nearest(z, local.points, 1)[:, 0]].double()).norm(dim=1).mean().item())
-    return [distance / max(distances[0], 1e-300) for distance in distances[1:]]
+    drawn = local.draw(cells, away, away.new_ones(d))
+    new, own = (
+        (z - local.points[nearest(z, local.points, 1)[:, 0]].double()).norm(dim=1).mean().item()
+        for z in (drawn, x.double())
+    )
+    return new / max(own, 1e-300)
 
 
 def choose(
-    points: Tensor, modes: Tensor, alive: Tensor, strength: float | None, judges: Tensor | None
+    points: Tensor, nu: Tensor, parts: Tensor, strength: float | None, judges: Tensor | None
 ) -> tuple[LocalGaussians, float]:
-    """The local Gaussians and the strength: the least that makes new points, the size that makes held-out ones likely.
+    """Return the local Gaussians and their strength, both chosen by held-out targets.
 
-    New are points that are at least NEW times as far from the nearest target as held-out points are. At most 512 of the
-    targets `judges` (indices; by default every tenth one) are held out: set aside while choosing. With a `strength`
-    only the size is chosen.
+    For each size the least strength whose points are at least NEW times as far from the nearest target as held-out
+    ones are; of the sizes that get there the one under which held-out targets are likeliest; where none does, the one
+    whose points are newest. With a `strength` only the size is chosen. Targets with nu = 0 are left out. At most 512
+    of the targets `judges` (indices; by default every tenth one) are held out: set aside while choosing.
     """
-    rows = alive.nonzero()[:, 0]
-    aside = rows[::10] if judges is None else judges[alive[judges]]
+    alive = (nu > 0).nonzero()[:, 0]
+    aside = alive[::10] if judges is None else judges[nu[judges] > 0]
     aside = aside[:: max(1, len(aside) // HELD_OUT)][:HELD_OUT]
-    if len(rows) - len(aside) < SIZES[0] or len(aside) == 0 or strength == 0:
-        return local_gaussians(points, modes, alive, SIZES[0]), 1.0 if strength is None else strength
-    kept = alive.clone()
+    kept = nu > 0
     kept[aside] = False
-    judge = points[aside]
-    widest = local_gaussians(points[kept], modes[kept], alive[kept], SIZES[-1])
-    scores: dict[tuple[int, float], float] = {}
-    for size in (size for size in SIZES if size <= max(SIZES[0], len(widest.points) // SHARE)):
-        draft = LocalGaussians(widest.points, widest.near[:, :size], {})
-        least = strength
-        if least is None:
-            new = novelty(draft, judge, STRENGTHS)
-            least = next(s for s, value in zip(STRENGTHS, new, strict=True) if value >= min(NEW, max(new)))
-        scores[size, least] = log_likelihood(draft, judge, least)
-    size, best = max(scores, key=lambda choice: scores[choice])
-    local = local_gaussians(points, modes, alive, size)
-    return LocalGaussians(points, local.near, scores), best
+    size, best, scores = SIZES[0], 1.0 if strength is None else strength, {}
+    if int(kept.sum()) >= SIZES[0] and len(aside) and strength != 0:
+        scores = _tried(points[kept], nu[kept], parts[kept], points[aside], strength)
+        size, best = max(scores, key=lambda one: (min(scores[one][0], NEW), scores[one][1]))
+    first, group, weights = distinct(points[alive], nu[alive])
+    (p,) = smoothings(points[alive][first], weights, parts[alive][first], [size])
+    place = torch.full_like(parts, -1)
+    place[alive] = group
+    local = local_gaussians(points, blended(p, best), alive[first], place)
+    local.scores.update(scores)
+    return local, best
+
+
+def _tried(
+    points: Tensor, nu: Tensor, parts: Tensor, judge: Tensor, strength: float | None
+) -> dict[tuple[int, float], tuple[float, float]]:
+    """How new points are and how likely the judges, by size and its least strength."""
+    first, _, weights = distinct(points, nu)
+    y = points[first]
+    sizes = [size for size in SIZES if size <= max(SIZES[0], len(y) // SHARE)]
+    every, scores = torch.arange(len(y)), {}
+    for size, p in zip(sizes, smoothings(y, weights, parts[first], sizes), strict=True):
+        options = STRENGTHS if strength is None else (strength,)
+        low, high = 0, len(options) - 1
+        while low < high:  # novelty grows with the strength
+            middle = (low + high) // 2
+            new = novelty(local_gaussians(y, blended(p, options[middle]), every, every), judge)
+            low, high = (low, middle) if new >= NEW else (middle + 1, high)
+        draft = local_gaussians(y, blended(p, options[low]), every, every)
+        scores[size, options[low]] = novelty(draft, judge), log_likelihood(draft, judge)
+    return scores
