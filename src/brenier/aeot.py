@@ -185,6 +185,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             found=self.cells_,
             singular=self.singular_,
             generator=generator,
+            weights=target.weights,
         )
         self.extension_ = self._stage("extension", lambda _: extend(), generator)
         self.weights_ = target.weights

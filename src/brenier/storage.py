@@ -16,12 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from brenier import disk, manifold, transport
+from brenier import disk, manifold, measures, transport
 from brenier.data import Layout
 from brenier.report import Features
 from brenier.solution import Estimate, Solution, Status
 
-FORMAT = 2
+FORMAT = 3
+READ = (2, 3)  # 2 had another extension, which is made anew from the transport
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -76,10 +77,12 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         known = stated[CONFIG], stated[WEIGHTS]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / CONFIG} is damaged: it isn't the JSON record that was saved") from None
-    if (known_format := config.get("format")) != FORMAT:
+    if (known_format := config.get("format")) not in READ:
         newer = isinstance(known_format, int) and known_format > FORMAT
         out = "load it with a newer brenier" if newer else "fit again, or load it with the brenier that wrote it"
-        raise ValueError(f"{folder / CONFIG} has format {known_format}, this version reads format {FORMAT}: {out}")
+        raise ValueError(
+            f"{folder / CONFIG} has format {known_format}, this version reads formats {READ[0]} and {READ[1]}: {out}"
+        )
     if _checksum(config) != known[0] or text != json.dumps(config, indent=1):  # 1e-05 and 1E-05 are one number
         raise ValueError(f"{folder / CONFIG} was changed after it was saved: its checksum differs")
     weights = (folder / WEIGHTS).read_bytes()
@@ -109,7 +112,12 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "layout": model.layout_.asdict(),
         "classes": None if classes is None else classes.tolist(),
         "features": None if features is None else features.spec,
-        "extension": {"kind": extension.kind, "strength": extension.strength, "band": extension.band},
+        "extension": {
+            "kind": extension.kind,
+            "strength": extension.strength,
+            "band": extension.band,
+            "frequency": extension.frequency,
+        },
         "singular": {"mass": singular.mass, "threshold": min(singular.threshold, sys.float_info.max)},
         "transport": _record(solution)
         | {name: getattr(solution, name) for name in ("relrms", "cost", "lower", "samples")},
@@ -127,9 +135,9 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "spacing": singular.spacing,
         "masses": extension.masses,
         "centroids": extension.centroids,
-        "radii": extension.radii,
-        "spread": extension.spread,
-        "near": extension.local.near,
+        "stretch": extension.stretch,
+        "shift": extension.shift,
+        **{f"local.{name}": getattr(extension.local, name) for name in ("starts", "near", "weights")},
         **({} if labels is None else {"labels": torch.from_numpy(labels)}),
         **{f"chart.{name}": value for name, value in model.chart_.state_dict().items()},
         **({} if features is None else {f"features.{k}": v for k, v in features.state_dict().items()}),
@@ -167,21 +175,38 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     model.training_ = training and Solution(Status[training["status"]], training["seconds"], training["history"])
     mass, threshold = Estimate(*config["singular"]["mass"]), config["singular"]["threshold"]
     model.singular_ = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold)
-    model.extension_ = transport.Extension(
-        u=potential,
-        masses=t["masses"],
-        singular=model.singular_,
-        centroids=t["centroids"],
-        radii=t["radii"],
-        spread=t["spread"],
-        local=transport.LocalGaussians(t["codes"], t["near"], {}),
-        **config["extension"],
-    )
+    model.extension_ = _extension(model, config, t)
     model._data, model._features = None, None
     if config["features"] is not None:
         model._features = Features(config["features"])
         model._features.load_state_dict(_part(t, "features."))
     return model
+
+
+def _extension(model: Any, config: dict[str, Any], t: dict[str, Tensor]) -> transport.Extension:
+    """The extension as it was saved; that of a model of format 2 anew, of the kind and with the judges that it had."""
+    u, singular = model.transport_.potential, model.singular_
+    if config["format"] == 2:
+        return transport.extend(
+            u,
+            measures.Gaussian(u.dim),
+            config["extension"]["kind"],
+            judges=model.validation_,
+            singular=singular,
+            generator=torch.Generator().manual_seed(config["parameters"]["seed"]),
+            weights=model.weights_,
+        )
+    local = transport.LocalGaussians.of(t["codes"], t["local.starts"], t["local.near"], t["local.weights"])
+    return transport.Extension(
+        u=u,
+        singular=singular,
+        local=local,
+        masses=t["masses"],
+        centroids=t["centroids"],
+        stretch=t["stretch"],
+        shift=t["shift"],
+        **config["extension"],
+    )
 
 
 def _record(solution: Solution) -> dict[str, Any]:

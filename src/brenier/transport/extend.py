@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from brenier.measures import Source, moments
 from brenier.transport.affine import bures, moments_of
-from brenier.transport.cells import Cells, NoiseView, cells
+from brenier.transport.cells import Cells, cells
 from brenier.transport.local import LocalGaussians, choose, lone
 from brenier.transport.potential import Array, BrenierPotential, like
 from brenier.transport.singular import BAND, SingularSet, crossing, interpolation_weights, singular_set
@@ -17,9 +18,10 @@ from brenier.transport.singular import BAND, SingularSet, crossing, interpolatio
 KINDS = ("local", "barycentric")
 CHUNK = 256  # rows whose highest planes are looked for together
 TOGETHER = 1 << 16  # rows that share the axes of their cells
-BATCHES = 4  # of 2,048 fresh samples that tell the shape of cells
 JUDGED = 1 << 17  # draws whose moments are held beside the targets'
 NUMBERS = 1 << 30  # of their second moments, summed; fewer draws in many dimensions
+TURNS = 2.5  # radians that the slower ripple turns within a deviation of the noise in its cell
+GOLDEN = (1 + math.sqrt(5)) / 2  # the ratio of the ripples' frequencies: they never fall into step
 ENOUGH = 20  # draws a dimension that a part must have for its covariance to be known
 
 
@@ -27,10 +29,10 @@ ENOUGH = 20  # draws a dimension that a part must have for its covariance to be 
 class Extension:
     """T: noise (m, d) -> (codes (m, d), accepted (m,)), a function of the noise alone.
 
-    kind "local": inside cell i, T_i(x) = m_i + H_i (x − c_i)/r_i, with m_i and C_i the mean and covariance of the
-    neighbourhood of y_i (`LocalGaussians`), c_i and r_i centroid and radius of the cell, and H_i symmetric, positive:
-    along the j-th principal axis of C_i it takes the standard deviation that noise has there inside its cell, spread_j,
-    to that of C_i. So the first two moments of the targets stay, and T_i is a gradient, as grad u is.
+    kind "local": inside cell i, T_i(x) = m_i + C_i^{1/2} ξ(x), with m_i and C_i the mean and covariance of the
+    neighbourhood of y_i (`LocalGaussians`). The coarse place of x has chosen the cell, its fine place ξ(x), see
+    `ripples`, moves the code inside the neighbourhood: ξ has mean 0 and covariance I inside every cell, so that the
+    first two moments of the targets stay.
     kind "barycentric": T_i(x) = y_i, and y_i itself at the centroid of its cell.
 
     Near facets T blends the T_j of the cells that meet there with continuous weights. Where that would join two targets
@@ -45,8 +47,7 @@ class Extension:
     kind: str
     singular: SingularSet
     centroids: Tensor
-    radii: Tensor
-    spread: Tensor
+    frequency: float
     local: LocalGaussians
     strength: float
     band: float
@@ -91,8 +92,7 @@ class Extension:
         cell = indices[row, place]
         moved = self.u.points[cell].double()
         if self.kind == "local" and self.strength > 0:
-            away = (x[row].double() - self.centroids[cell]) / self.radii[cell, None]
-            moved = self.local.draw(cell, away, self.spread)
+            moved = self.local.draw(cell, ripples(x, self.frequency)[row])
         codes = torch.zeros(len(x), self.u.dim, dtype=torch.float64, device=x.device)
         codes.index_add_(0, row, weights[row, place, None] * moved)
         part = self.singular.modes[indices[:, 0]]
@@ -100,6 +100,23 @@ class Extension:
         part = part[large]
         codes[large] = (self.stretch[part] @ codes[large, :, None])[:, :, 0] + self.shift[part]
         return codes.to(self.u.points), accepted
+
+
+def ripples(x: Tensor, frequency: float) -> Tensor:
+    """Return the fine place ξ (m, d) of noise x (m, d): ξ_k = cos(ω x_k) + cos(φ ω x_k), φ the golden ratio; float64.
+
+    Smooth, between −2 and 2. Where the noise spreads over a few turns of ω, as it does inside a cell, its ripples have
+    mean 0, variance 1 and no correlation, whatever its density: they are new noise, made from the fine digits of the
+    old one.
+
+    Example:
+        >>> x = torch.randn(10_000, 2, generator=torch.Generator().manual_seed(0))
+        >>> torch.cov(ripples(3 + 0.1 * x, 25.0).T).round(decimals=1) + 0.0
+        tensor([[1., 0.],
+                [0., 1.]], dtype=torch.float64)
+    """
+    turn = frequency * x.double()
+    return turn.cos() + (GOLDEN * turn).cos()
 
 
 def extend(
@@ -119,7 +136,7 @@ def extend(
         u: a solved potential.
         source: the measure it carries.
         kind: "local" or "barycentric", see `Extension`.
-        strength: s from 0 (targets only) to 1; by default the least whose local Gaussians give points 0.95 times as
+        strength: s from 0 (targets only) to 1; by default the least whose local Gaussians give points 0.9 times as
             new as targets that were set aside. The number of neighbours is the one under which those are most likely.
         judges: indices of the targets to set aside while choosing; by default a tenth of them.
         found, singular: cells and singular set where they are known already.
@@ -153,17 +170,14 @@ def extend(
         local, strength = choose(u.points, nu, singular.modes, strength, judges)
     else:
         local, strength = lone(u.points), 1.0
-    centroids = _shrunk_centroids(u, source, found, local, generator)
-    radii = _shrunk_radii(found)
     none = nu.new_zeros(0, u.dim, u.dim)
     bare = Extension(
         u=u,
         masses=found.masses,
         kind=kind,
         singular=singular,
-        centroids=centroids,
-        radii=radii,
-        spread=_spread(u, source, centroids, radii, local, generator),
+        centroids=_shrunk_centroids(u, source, found, generator),
+        frequency=_frequency(u, source, found, generator),
         local=local,
         strength=strength,
         band=BAND,
@@ -197,22 +211,16 @@ def _with_moments(bare: Extension, source: Source, nu: Tensor, generator: torch.
     return replace(bare, stretch=torch.stack(stretch), shift=torch.stack(shift))
 
 
-def _shrunk_centroids(
-    u: BrenierPotential, source: Source, found: Cells, local: LocalGaussians, generator: torch.Generator | None
-) -> Tensor:
+def _shrunk_centroids(u: BrenierPotential, source: Source, found: Cells, generator: torch.Generator | None) -> Tensor:
     """Centroids (n, d) pulled to their regression on the targets, the more the fewer samples a cell has.
 
     Empirical Bayes: with N_i samples, their variance v inside cells and the variance t of the true centroids around the
     regression, a share N_i t / (N_i t + v) of the distance to the regression is kept, all of it of exact ones
-    (everything below is over the number of all samples, which may be infinite). The regression knows the place of
-    a target among its neighbours, y_i − m_i: an error of c_i that goes with it would widen the codes.
+    (everything below is over the number of all samples, which may be infinite).
     """
     seen = found.masses > 0
     y = (u.points - u.centre).double()
-    design = [y, torch.ones_like(y[:, :1])]
-    if len(local.near) > len(y):  # otherwise every target is its own mean
-        design.append(u.points.double() - local.means)
-    x = torch.cat(design, 1)
+    x = torch.cat([y, torch.ones_like(y[:, :1])], 1)
     share, one = found.masses[seen].double(), 1 / found.samples
     c = found.centroids[seen].double()
     root = share.sqrt()[:, None]
@@ -230,35 +238,10 @@ def _shrunk_centroids(
     return centroids
 
 
-def _shrunk_radii(found: Cells) -> Tensor:
-    """Radii (n,) of the cells, pulled to their common value as if by eight samples more."""
-    seen, share, eight = found.masses > 0, found.masses.double(), 8 / found.samples
-    squares = torch.where(seen, found.radii.double().square(), 0.0)
-    common = (share * squares).sum() / share.sum()
-    return torch.where(seen, (share * squares + eight * common) / (share + eight), common).sqrt()
-
-
-def _spread(
-    u: BrenierPotential,
-    source: Source,
-    centroids: Tensor,
-    radii: Tensor,
-    local: LocalGaussians,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """Standard deviation (d,) of (x − c(x))/r(x) along the principal axes of its target's C_i, widest first.
-
-    Cells are wide where targets are thin and thin where they are wide, as the Hessian of u has it. On fresh samples.
-    """
-    squares, seen = centroids.new_zeros(2, u.dim)
-    if len(local.near) == len(u.points):
-        return seen + 1
-    view = NoiseView(u, source, generator)
-    for _ in range(BATCHES):
-        x, _, indices = view.top(2048, 1)
-        cell = view.first[indices[:, 0]]
-        along, there = local.along(cell, (view.back(x) - centroids[cell]) / radii[cell, None])
-        squares += along.square().sum(0)
-        seen += there.sum(0)
-    deviation = (squares / seen.clamp(min=1)).sqrt()
-    return torch.where(deviation > 1e-6 * deviation.amax(), deviation, 1.0)
+def _frequency(u: BrenierPotential, source: Source, found: Cells, generator: torch.Generator | None) -> float:
+    """Return TURNS over the deviation of the noise along a line inside a small cell: one in ten is smaller."""
+    radii = found.radii[found.masses > 0].double()
+    radii = radii[radii > 0]  # cells of one sample have no size
+    if not len(radii):
+        return TURNS / moments(source, generator)[1].diagonal().mean().sqrt().item()
+    return TURNS * math.sqrt(u.dim) / radii.quantile(0.1).item()

@@ -17,7 +17,7 @@ from brenier.transport.smoothing import blended, distinct, smoothings
 SIZES = (16, 32, 64, 128)  # neighbours of a target, to choose from
 SHARE = 4  # beyond a quarter of all targets nothing is local: only the least size may be larger
 STRENGTHS = tuple(round(0.05 * i, 2) for i in range(4, 21))  # 0.2 to 1
-NEW = 0.95  # how new drawn points have to be, against held-out ones
+NEW = 0.9  # how new drawn points have to be, against held-out ones; blends of cells make codes newer still
 RIDGE = 1e-2  # the share of a covariance that is made round before a likelihood, so that flat ones have a density
 HELD_OUT = 512  # held-out points that judge
 MIXTURE = 64  # the nearest components that a held-out point hears
@@ -49,7 +49,8 @@ class LocalGaussians:
         """Return the local Gaussians of points (n, d) under the rows of q."""
         q = csr_array((weights.numpy(), near.numpy(), starts.numpy()), shape=(len(points), len(points)))
         means = torch.from_numpy(q @ points.double().cpu().numpy())
-        return cls(points, *(part.to(points.device) for part in (starts, near, weights, means)), {})
+        place = points.device
+        return cls(points, starts.to(place), near.to(place), weights.to(place), means.to(place), {})
 
     def axes(self, i: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield, by parts of the targets i (p,): which of them (q,) long, the principal axes of their C_i (q, r, d),
@@ -74,26 +75,12 @@ class LocalGaussians:
             root = torch.linalg.cholesky((1 - RIDGE) * (rows.mT @ rows) / unit + RIDGE * eye)
             yield some, root * size.sqrt()[:, None, None]
 
-    def along(self, i: Tensor, away: Tensor) -> tuple[Tensor, Tensor]:
-        """Return coordinates (p, d) of `away` (p, d) along the principal axes of C_i, and which there are (p, d) bool."""
-        coordinates, there = torch.zeros_like(away), torch.zeros_like(away, dtype=torch.bool)
-        for rows, axes, _ in self._axes_of_rows(i):
-            coordinates[rows, : axes.shape[1]] = (axes @ away[rows, :, None])[:, :, 0]
-            there[rows, : axes.shape[1]] = True
-        return coordinates, there
-
-    def draw(self, i: Tensor, away: Tensor, spread: Tensor) -> Tensor:
-        """Return m_i + H_i away (p, d), float64, for targets i (p,) and displacements away (p, d).
-
-        H_i is symmetric and positive: along the j-th principal axis of C_i it takes the standard deviation of `away`,
-        spread_j (d,), to that of C_i. `away` in units of the spread is cut at the length √d + 1.5, as far as nearly
-        all samples of a Gaussian reach.
-        """
-        longest, drawn = math.sqrt(self.points.shape[1]) + 1.5, self.means[i]
+    def draw(self, i: Tensor, xi: Tensor) -> Tensor:
+        """Return m_i + C_i^{1/2} ξ (p, d), float64, for targets i (p,) and ξ (p, d) of mean 0 and covariance I."""
+        drawn = self.means[i]
         for rows, axes, sizes in self._axes_of_rows(i):
-            a = (axes @ away[rows, :, None])[:, :, 0] / spread[: axes.shape[1]]
-            length = a.norm(dim=1, keepdim=True).clamp(min=1e-300)
-            drawn[rows] += (axes.mT @ (sizes * a)[:, :, None])[:, :, 0] * (longest / length).clamp(max=1)
+            a = (axes @ xi[rows, :, None])[:, :, 0]
+            drawn[rows] += (axes.mT @ (sizes * a)[:, :, None])[:, :, 0]
         return drawn
 
     def _axes_of_rows(self, i: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -177,7 +164,7 @@ def novelty(local: LocalGaussians, x: Tensor) -> float:
     n, d = local.points.shape
     cells = torch.linspace(0, n - 1, len(x), device=x.device).long()
     away = torch.randn(len(x), d, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(x.device)
-    drawn = local.draw(cells, away, away.new_ones(d))
+    drawn = local.draw(cells, away)
     new, own = (
         (z - local.points[nearest(z, local.points, 1)[:, 0]].double()).norm(dim=1).mean().item()
         for z in (drawn, x.double())

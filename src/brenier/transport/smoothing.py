@@ -107,7 +107,9 @@ def _placed(blocks: Sequence[csr_array], place: np.ndarray, n: int) -> csr_array
 
 
 def distinct(y: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the first row (k,) of each group of equal rows of y (n, d), the group of each row (n,), sums of nu (k,)."""
+    """Return the first row (k,) of each group of equal rows of y (n, d), the group of each row (n,) and the sums of nu
+    over groups (k,).
+    """
     _, group = torch.unique(y, dim=0, return_inverse=True)
     k = int(group.max()) + 1
     rows = torch.arange(len(y), device=y.device)
