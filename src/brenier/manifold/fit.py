@@ -6,26 +6,48 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy.stats import t as student
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from brenier.manifold.chart import Chart, Convert, Samples, as_network, evaluating, place, take
-from brenier.manifold.networks import Decoder, Encoder, Restore, Standardise, draw_seed
-from brenier.solution import Keeper, Solution, Status
+from brenier.manifold.chart import Chart, Convert, Samples, as_network, evaluating
+from brenier.manifold.networks import Decoder, Encoder, Restore, RestorePixels, Standardise, draw_seed
+from brenier.manifold.principal import FromAxes, ToAxes, ends, principal_axes, set_axes, silence
+from brenier.manifold.training import CHUNK, Batches, Rebuild, Recipe, Trained, train_epochs
+from brenier.solution import Estimate, Keeper, Solution, Status
 
 STEPS = {"adamw": 5000, "natural": 1000}
-CHUNK = 1024
 OPTIMIZERS = {"adamw": 3e-3, "natural": 1.0}  # and their rates
 PRECISIONS = ("float32", "bfloat16")
+LEVEL = 0.01  # of the test that keeps a network
+SMALL = 10_000  # samples: with at most so many a chosen network is trained again on all of them
+UNITS = 100.0  # the largest deviation over the median one, above which columns have units of their own
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Held-out errors of principal components and of the best network, the gain, paired by sample, and the choice."""
+
+    principal: Estimate
+    network: Estimate
+    gain: Estimate
+    keeps_network: bool
+
+
+@dataclass(frozen=True)
+class ChartSolution(Solution):
+    """How the fit of a chart ended; `verdict` is None where nothing had to be chosen.
+
+    `epochs` is how long the network was trained that the chart has now, 0 for none, and `rows` on how many samples.
+    """
+
+    verdict: Verdict | None = None
+    epochs: int = 0
+    rows: int = 0
 
 
 def fit(
@@ -101,102 +123,73 @@ def fit(
     like = next((p for p in chart.parameters() if p.requires_grad), None)
     if like is None:
         raise ValueError("the chart has no parameters to train")
-    batches = _Batches(x, to_network, like)
+    batches, every = Batches(x, to_network, like), torch.arange(len(x))
     train, held_out = _split(len(x), validation, order)
     _check(chart, batches, len(train))
-    _standardise_data(chart, batches, train)
-    constrained = _constrain(chart, constraints)
-    epochs, batch_size, patience = _budget(len(train), epochs, batch_size, patience, STEPS[optimizer])
-    steps = math.ceil(len(train) / batch_size)
-    rebuild = _Rebuild(chart)
-    optimiser = _optimiser(optimizer, rebuild, lr, order)
-    coarse = torch.autocast(like.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    schedule = LambdaLR(optimiser, _one_cycle(epochs * steps))
+    recipe = Recipe(*_budget(len(train), epochs, batch_size, patience, STEPS[optimizer]), lr, optimizer, precision)
 
-    history: list[dict[str, Any]] = []
-    best, best_epoch, best_weights = math.inf, 0, chart.state_dict()
+    new = bool(ends(chart)) and not any(end.axes.any() for end in ends(chart))
+    _standardise_data(chart, batches, train, new)
+    if new and constraints is None:
+        silence(chart)
+    judged = new and constraints is None and _is_linear(chart) and len(held_out) > 1
+    beginning = copy.deepcopy(chart.state_dict()) if judged else {}
+    constrained = _constrain(chart, constraints)
     left = None if keeper is None else keeper.recall()
-    if left is not None:
-        _put_back(left, chart, optimiser, schedule, order)
-        history, best, best_epoch, best_weights = left["history"], left["best"], left["epoch"], left["weights"]
-        start -= history[-1]["seconds"]
-    status = Status.EPOCHS_DONE
-    with _bar(progress) as bar:
-        task = bar.add_task("fit", total=epochs, completed=len(history), loss="")
-        for epoch in range(len(history) + 1, epochs + 1):
-            loss = 0.0
-            rebuild.train()
-            for rows in train[torch.randperm(len(train), generator=order)].tensor_split(steps):
-                optimiser.zero_grad()
-                with coarse:
-                    misfit = _misfit(rebuild, batches(rows))
-                loss += _step(misfit, optimiser, schedule) * len(rows) / len(train)
-                bar.advance(task, 1 / steps)
-            error = _error(rebuild, batches, held_out) if len(held_out) else loss
-            rate, seconds = schedule.get_last_lr()[0], time.perf_counter() - start
-            history.append({"epoch": epoch, "loss": loss, "validation": error, "lr": rate, "seconds": seconds})
-            bar.update(task, loss=f"loss {error:.3g}")
-            if on_epoch:
-                on_epoch(history[-1])
-            if error < best or not len(held_out):
-                best, best_epoch, best_weights = error, epoch, copy.deepcopy(chart.state_dict())
-            elif epoch - best_epoch >= patience:
-                status = Status.STOPPED_EARLY
-                break
-            if keeper is not None:
-                done = {"history": history, "best": best, "epoch": best_epoch, "weights": best_weights}
-                keeper.keep(partial(_state, done, chart, optimiser, schedule, order))
-    chart.load_state_dict(best_weights)
+
+    def train_on(rows: Tensor, judges: Tensor, recipe: Recipe, record: dict[str, Any], **options: Any) -> Trained:
+        keep = None if keeper is None else lambda state: keeper.keep(lambda: {**state(), "before": record})
+        return train_epochs(chart, batches, rows, judges, recipe, order, start, progress, keep=keep, **options)
+
+    # 1: with held-out rows, how long to train, and whether the network is better than principal components
+    if left is None or not left["before"]:
+        first = train_on(train, held_out, recipe, {}, on_epoch=on_epoch, left=left)
+        verdict, left = _judge(Rebuild(chart), batches, held_out, beginning) if judged else None, None
+    else:
+        first, verdict = left["before"]["trained"], left["before"]["verdict"]
     for layer in constrained:
         remove_parametrizations(layer, "weight")
-    _normalise_codes(chart, batches, train)
+
+    # 2: the same with all rows
+    status, epochs, rows = first.status, first.best_epoch, train
+    if verdict is not None and not verdict.keeps_network:
+        chart.load_state_dict(beginning)
+        _standardise_data(chart, batches, every, new)
+        status, epochs, rows = Status.PRINCIPAL, 0, every
+    elif verdict is not None and len(x) <= SMALL:
+        chart.load_state_dict(beginning)
+        _standardise_data(chart, batches, every, new)
+        again = replace(recipe, epochs=first.best_epoch)
+        train_on(every, every[:0], again, {"trained": first, "verdict": verdict}, left=left)
+        rows = every
+    _normalise_codes(chart, batches, rows)
     chart.eval()
-    return Solution(status, time.perf_counter() - start, history)
+    return ChartSolution(status, time.perf_counter() - start, first.history, verdict, epochs, len(rows))
 
 
-@dataclass(frozen=True)
-class _Batches:
-    """Samples kept as they are; the rows asked for come out as a network reads them."""
+def _judge(rebuild: Rebuild, batches: Batches, held_out: Tensor, beginning: dict[str, Tensor]) -> Verdict:
+    """Compare the network with the principal components that it began with, on held-out rows.
 
-    x: Samples
-    to_network: Convert
-    like: Tensor
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        return place(self.to_network(take(self.x, rows)), self.like)
-
-
-def _state(
-    done: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
-) -> dict[str, Any]:
-    """What was done so far, and all that a step changes."""
-    return done | {
-        "chart": dict(chart.state_dict()),
-        "moments": [dict(optimiser.state.get(p, {})) for p in chart.parameters()],
-        "natural": optimiser.state_dict().get("natural"),
-        "schedule": schedule.state_dict(),
-        "order": order.get_state(),
-    }
+    It is kept where the gain, paired by row, is above 0 in Student's test at the level of 1 %.
+    """
+    chart, weights = rebuild.chart, copy.deepcopy(rebuild.chart.state_dict())
+    network = rebuild.errors(batches, held_out)
+    chart.load_state_dict(beginning)
+    principal = rebuild.errors(batches, held_out)
+    chart.load_state_dict(weights)
+    gain = _mean(principal - network)
+    keeps = gain.mean > student.ppf(1 - LEVEL, len(held_out) - 1) * gain.sem
+    return Verdict(_mean(principal), _mean(network), gain, bool(keeps))
 
 
-def _put_back(
-    left: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
-) -> None:
-    """Bring everything that a step changes to what `_state` gave; moments in the layout of their parameters."""
-    chart.load_state_dict(left["chart"])
-    if left["natural"] is not None:
-        optimiser.load_state_dict({**optimiser.state_dict(), "natural": left["natural"]})
-    for p, moments in zip(chart.parameters(), left["moments"], strict=True):
-        if moments:
-            optimiser.state[p] = {
-                name: torch.empty_like(p).detach().copy_(value)
-                if isinstance(value, Tensor) and value.shape == p.shape
-                else value
-                for name, value in moments.items()
-            }
-    schedule.load_state_dict(left["schedule"])
-    optimiser.param_groups[0]["lr"] = schedule.get_last_lr()[0]
-    order.set_state(left["order"])
+def _mean(values: Tensor) -> Estimate:
+    return Estimate(values.mean().item(), values.std().item() / math.sqrt(len(values)))
+
+
+def _is_linear(chart: Chart) -> bool:
+    """Return whether the chart is principal components when its networks are silent."""
+    bodies = getattr(chart.encoder, "body", None), getattr(chart.decoder, "body", None)
+    return isinstance(bodies[0], ToAxes) and isinstance(bodies[1], FromAxes)
 
 
 def _budget(
@@ -220,63 +213,6 @@ def _constrain(chart: Chart, constraints: str | Mapping[str, str] | None) -> lis
     return constrain_layers(chart, constraints)
 
 
-def _one_cycle(steps: int) -> Callable[[int], float]:
-    """A tenth of the steps rising in a line to 1, the others falling as a cosine to 0."""
-    rise = max(steps // 10, 1)
-
-    def rate(step: int) -> float:
-        return (step + 1) / rise if step < rise else (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
-
-    return rate
-
-
-def _step(loss: Tensor, optimiser: Optimizer, schedule: LRScheduler) -> float:
-    value = loss.item()
-    if not math.isfinite(value):
-        raise ArithmeticError(f"the loss became {value} at the rate {schedule.get_last_lr()[0]:.2g}; lower lr")
-    loss.backward()
-    optimiser.step()
-    schedule.step()
-    return value
-
-
-class _Rebuild(nn.Module):
-    """Decoder after encoder; a standardising chart is judged in the units of each entry's deviation."""
-
-    def __init__(self, chart: Chart) -> None:
-        super().__init__()
-        self.chart = chart
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.in_units(self.chart.decoder(self.chart.encoder(x)).to(x.dtype))
-
-    def in_units(self, x: Tensor) -> Tensor:
-        return self.chart.encoder.data(x) if isinstance(self.chart.encoder, Encoder) else x
-
-
-def _optimiser(name: str, rebuild: _Rebuild, lr: float, order: torch.Generator) -> Optimizer:
-    if name == "adamw":
-        return torch.optim.AdamW(rebuild.parameters(), lr=lr, fused=True)
-    from brenier.information import NaturalGradient
-
-    seed = draw_seed(order)
-    return NaturalGradient(rebuild, lr=lr, likelihood="gaussian", structure="kfac", seed=seed)
-
-
-def _misfit(rebuild: _Rebuild, x: Tensor) -> Tensor:
-    """Mean squared error per entry."""
-    return F.mse_loss(rebuild(x), rebuild.in_units(x))
-
-
-def _error(rebuild: _Rebuild, batches: _Batches, rows: Tensor) -> float:
-    """Mean squared error per entry over the rows."""
-    total = 0.0
-    with evaluating(rebuild):
-        for chunk in rows.split(CHUNK):
-            total += _misfit(rebuild, batches(chunk)).item() * len(chunk) / len(rows)
-    return total
-
-
 def _split(n: int, validation: float | Samples, order: torch.Generator) -> tuple[Tensor, Tensor]:
     """Indices to train on and to hold out."""
     if isinstance(validation, (int, float)):
@@ -295,7 +231,7 @@ def _split(n: int, validation: float | Samples, order: torch.Generator) -> tuple
     return train, held_out
 
 
-def _check(chart: Chart, batches: _Batches, train: int) -> None:
+def _check(chart: Chart, batches: Batches, train: int) -> None:
     """Raise unless all samples are finite, the decoder gives back their shape and they outnumber the code's entries."""
     for rows in torch.arange(len(batches.x)).split(CHUNK):
         finite = batches(rows).isfinite().flatten(1).all(1)
@@ -313,27 +249,47 @@ def _check(chart: Chart, batches: _Batches, train: int) -> None:
         raise ValueError(f"latent_dim must not exceed the number of training samples, got {z.shape[1]} for {train}")
 
 
-def _standardise_data(chart: Chart, batches: _Batches, train: Tensor) -> None:
-    """Set the first and last layer of a perceptron from the mean and deviation of each entry."""
+def _standardise_data(chart: Chart, batches: Batches, rows: Tensor, new: bool) -> None:
+    """Set what the library's own networks have of the data: mean and deviation of each entry, and principal axes.
+
+    Networks that begin at principal components take one scale for all entries, so that axes and errors are those of the
+    data, unless columns have units of their own, and keep what a fit before has set.
+    """
     first, last = getattr(chart.encoder, "data", None), getattr(chart.decoder, "data", None)
-    if isinstance(first, Standardise) and isinstance(last, Restore):
-        chunks = train.split(CHUNK)
-        mean = torch.stack([batches(rows).cpu().double().sum(0) for rows in chunks]).sum(0) / len(train)
-        squares = torch.stack([(batches(rows).cpu().double() - mean).square().sum(0) for rows in chunks]).sum(0)
-        for layer in (first, last):
-            layer.set(mean, (squares / len(train)).sqrt())
+    if not (isinstance(first, Standardise) and isinstance(last, Restore)) or (ends(chart) and not new):
+        return
+    chunks = rows.split(CHUNK)
+    mean = torch.stack([batches(chunk).cpu().double().sum(0) for chunk in chunks]).sum(0) / len(rows)
+    std = torch.stack([(batches(chunk).cpu().double() - mean).square().sum(0) for chunk in chunks]).sum(0)
+    std = (std / len(rows)).sqrt()
+    varies = std > torch.finfo(torch.float32).eps * mean.abs()
+    if new and varies.any():
+        some = std[varies]
+        if isinstance(last, RestorePixels) or some.max() <= UNITS * some.median():
+            std = torch.where(varies, some.square().mean().sqrt(), 0.0)
+    for layer in (first, last):
+        layer.set(mean, std * varies)
+    if new:
+        n, dim, k = len(rows), mean.numel(), max(len(end.axes) for end in ends(chart))
+        with torch.no_grad():
+            found = principal_axes(lambda: (first(batches(c)).flatten(1).cpu() for c in chunks), n, dim, k)
+        set_axes(chart, found)
 
 
-def _normalise_codes(chart: Chart, batches: _Batches, train: Tensor) -> None:
-    """Centre the codes and scale them, all coordinates alike, to mean variance 1; the decoder undoes it first."""
+def _normalise_codes(chart: Chart, batches: Batches, rows: Tensor) -> None:
+    """Centre the codes and scale them to mean variance 1; the decoder undoes it first.
+
+    All coordinates are scaled alike, in the units of the data along principal axes: distances of codes are those of
+    samples. `deviations = z.std(0, correction=0)` would give each axis variance 1.
+    """
     encoder, decoder = chart.encoder, chart.decoder
     if isinstance(encoder, Encoder) and isinstance(decoder, Decoder):
         with evaluating(encoder):
-            z = torch.cat([encoder.body(encoder.data(batches(rows))).cpu().double() for rows in train.split(CHUNK)])
+            z = torch.cat([encoder.body(encoder.data(batches(part))).cpu().double() for part in rows.split(CHUNK)])
+        units = torch.ones(z.shape[1], dtype=z.dtype)
+        if isinstance(encoder.body, ToAxes):
+            spread = encoder.body.spread[: z.shape[1]].cpu().double()
+            units = torch.where(spread > 0, spread, spread.max().clamp(min=1e-300))
+        deviations = (z * units).var(0, correction=0).mean().sqrt() / units
         for layer in (encoder.code, decoder.code):
-            layer.set(z.mean(0), z.var(0, correction=0).mean().sqrt())
-
-
-def _bar(progress: bool) -> Progress:
-    columns = (BarColumn(), TextColumn("epoch {task.completed:.0f}/{task.total}"), TextColumn("{task.fields[loss]}"))
-    return Progress(TextColumn("training the chart"), *columns, TimeRemainingColumn(), disable=not progress)
+            layer.set(z.mean(0), deviations)
