@@ -8,7 +8,7 @@ from brenier.manifold.counting import cells_bound, count_cells
 from brenier.manifold.crossings import cells_between, crossings, local_complexity
 from brenier.manifold.dimension import intrinsic_dimension, local_dimension
 from brenier.manifold.embedding import continuity, embed, geodesic_stress, trustworthiness
-from brenier.manifold.fit import OPTIMIZERS, PRECISIONS, ChartSolution, Verdict, fit
+from brenier.manifold.fit import OPTIMIZERS, PRECISIONS, ChartSolution, Fold, Verdict, fit
 from brenier.manifold.graph import geodesic_distances, graph_geodesics, neighbour_graph
 from brenier.manifold.graph_curvature import graph_curvature
 from brenier.manifold.homeomorphism import homeomorphism
@@ -29,6 +29,7 @@ __all__ = [
     "PRECISIONS",
     "Chart",
     "ChartSolution",
+    "Fold",
     "Layer",
     "Layers",
     "Trained",

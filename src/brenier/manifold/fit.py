@@ -25,6 +25,7 @@ OPTIMIZERS = {"adamw": 3e-3, "natural": 1.0}  # and their rates
 PRECISIONS = ("float32", "bfloat16")
 LEVEL = 0.01  # of the test that keeps a network
 SMALL = 10_000  # samples: with at most so many a chosen network is trained again on all of them
+FEW, FOLDS = 1000, 5  # samples: with at most so many, so many trainings judge by other rows each
 UNITS = 100.0  # the largest deviation over the median one, above which columns have units of their own
 
 
@@ -36,6 +37,15 @@ class Verdict:
     network: Estimate
     gain: Estimate
     keeps_network: bool
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A training that was judged by held-out rows (m,): their errors by principal components and by the network."""
+
+    trained: Trained
+    principal: Tensor | None = None
+    network: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -133,52 +143,65 @@ def fit(
     if new and constraints is None:
         silence(chart)
     judged = new and constraints is None and _is_linear(chart) and len(held_out) > 1
+    folds = _folds(train, held_out, order, FOLDS if judged and len(x) <= FEW else 1)
     beginning = copy.deepcopy(chart.state_dict()) if judged else {}
     constrained = _constrain(chart, constraints)
     left = None if keeper is None else keeper.recall()
+    done: list[Fold] = [] if left is None else left["folds"]
 
-    def train_on(rows: Tensor, judges: Tensor, recipe: Recipe, record: dict[str, Any], **options: Any) -> Trained:
-        keep = None if keeper is None else lambda state: keeper.keep(lambda: {**state(), "before": record})
+    def train_on(rows: Tensor, judges: Tensor, recipe: Recipe, **options: Any) -> Trained:
+        if judged:
+            chart.load_state_dict(beginning)
+            _standardise_data(chart, batches, rows, new)
+        keep = None if keeper is None else lambda state: keeper.keep(lambda: {**state(), "folds": done})
         return train_epochs(chart, batches, rows, judges, recipe, order, start, progress, keep=keep, **options)
 
-    # 1: with held-out rows, how long to train, and whether the network is better than principal components
-    if left is None or not left["before"]:
-        first = train_on(train, held_out, recipe, {}, on_epoch=on_epoch, left=left)
-        verdict, left = _judge(Rebuild(chart), batches, held_out, beginning) if judged else None, None
-    else:
-        first, verdict = left["before"]["trained"], left["before"]["verdict"]
+    # 1: with held-out rows, how long to train, and whether a network is better than principal components
+    for rows, judges in folds[len(done) :]:
+        trained = train_on(rows, judges, recipe, left=left, on_epoch=None if done else on_epoch)
+        errors = _errors(Rebuild(chart), batches, judges) if judged else ()
+        done, left = [*done, Fold(trained, *errors)], None
     for layer in constrained:
         remove_parametrizations(layer, "weight")
 
     # 2: the same with all rows
+    first, verdict = done[0].trained, _judge(done) if judged else None
     status, epochs, rows = first.status, first.best_epoch, train
     if verdict is not None and not verdict.keeps_network:
         chart.load_state_dict(beginning)
         _standardise_data(chart, batches, every, new)
         status, epochs, rows = Status.PRINCIPAL, 0, every
     elif verdict is not None and len(x) <= SMALL:
-        chart.load_state_dict(beginning)
-        _standardise_data(chart, batches, every, new)
-        again = replace(recipe, epochs=first.best_epoch)
-        train_on(every, every[:0], again, {"trained": first, "verdict": verdict}, left=left)
-        rows = every
+        epochs, rows = sorted(fold.trained.best_epoch for fold in done)[len(done) // 2], every
+        train_on(every, every[:0], replace(recipe, epochs=epochs), left=left)
     _normalise_codes(chart, batches, rows)
     chart.eval()
     return ChartSolution(status, time.perf_counter() - start, first.history, verdict, epochs, len(rows))
 
 
-def _judge(rebuild: Rebuild, batches: Batches, held_out: Tensor, beginning: dict[str, Tensor]) -> Verdict:
-    """Compare the network with the principal components that it began with, on held-out rows.
+def _folds(train: Tensor, held_out: Tensor, order: torch.Generator, most: int) -> list[tuple[Tensor, Tensor]]:
+    """Return rows to train on and to judge by: those given, and as many more of the same sizes as there can be."""
+    every, more = torch.cat([train, held_out]), train[torch.randperm(len(train), generator=order)]
+    others = more[: (most - 1) * len(held_out)].split(len(held_out)) if most > 1 else ()
+    others = [judges for judges in others if len(judges) == len(held_out)]
+    return [(train, held_out), *((every[~torch.isin(every, judges)].sort().values, judges) for judges in others)]
 
-    It is kept where the gain, paired by row, is above 0 in Student's test at the level of 1 %.
-    """
+
+def _errors(rebuild: Rebuild, batches: Batches, judges: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the errors (m,) of principal components and of the trained network on the rows `judges`."""
     chart, weights = rebuild.chart, copy.deepcopy(rebuild.chart.state_dict())
-    network = rebuild.errors(batches, held_out)
-    chart.load_state_dict(beginning)
-    principal = rebuild.errors(batches, held_out)
+    network = rebuild.errors(batches, judges)
+    silence(chart)
+    principal = rebuild.errors(batches, judges)
     chart.load_state_dict(weights)
+    return principal, network
+
+
+def _judge(folds: list[Fold]) -> Verdict:
+    """Keep the network where its gain, paired by row, is above 0 in Student's test at the level of 1 %."""
+    principal, network = (torch.cat([getattr(fold, name) for fold in folds]) for name in ("principal", "network"))
     gain = _mean(principal - network)
-    keeps = gain.mean > student.ppf(1 - LEVEL, len(held_out) - 1) * gain.sem
+    keeps = gain.mean > student.ppf(1 - LEVEL, len(principal) - 1) * gain.sem
     return Verdict(_mean(principal), _mean(network), gain, bool(keeps))
 
 
