@@ -63,7 +63,10 @@ class Rebuild(nn.Module):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: for so many epochs at most, with so many samples a step; `patience` epochs without a better one."""
+    """How to train: for so many epochs at most, with so many samples a step; `patience` epochs without a better one.
+
+    `decay` is the weight decay of AdamW.
+    """
 
     epochs: int
     batch_size: int
@@ -71,6 +74,7 @@ class Recipe:
     lr: float
     optimizer: str
     precision: str
+    decay: float
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def train_epochs(
         ArithmeticError: the loss is not finite.
     """
     rebuild, steps = Rebuild(chart), math.ceil(len(train) / recipe.batch_size)
-    optimiser = _optimiser(recipe.optimizer, rebuild, recipe.lr, order)
+    optimiser = _optimiser(recipe, rebuild, order)
     device = next(chart.parameters()).device
     coarse = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     schedule = LambdaLR(optimiser, _one_cycle(recipe.epochs * steps))
@@ -199,13 +203,13 @@ def _step(loss: Tensor, optimiser: Optimizer, schedule: LRScheduler) -> float:
     return value
 
 
-def _optimiser(name: str, rebuild: Rebuild, lr: float, order: torch.Generator) -> Optimizer:
-    if name == "adamw":
-        return torch.optim.AdamW(rebuild.parameters(), lr=lr, fused=True)
+def _optimiser(recipe: Recipe, rebuild: Rebuild, order: torch.Generator) -> Optimizer:
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(rebuild.parameters(), lr=recipe.lr, weight_decay=recipe.decay, fused=True)
     from brenier.information import NaturalGradient
 
     seed = draw_seed(order)
-    return NaturalGradient(rebuild, lr=lr, likelihood="gaussian", structure="kfac", seed=seed)
+    return NaturalGradient(rebuild, lr=recipe.lr, likelihood="gaussian", structure="kfac", seed=seed)
 
 
 def _bar(progress: bool) -> Progress:
