@@ -21,7 +21,7 @@ from brenier.manifold.training import CHUNK, Batches, Rebuild, Recipe, Trained, 
 from brenier.solution import Estimate, Keeper, Solution, Status
 
 STEPS = {"adamw": (5000, 100), "natural": (1000, 100)}  # steps and epochs of a training, at most
-FROM_PRINCIPAL = (4000, 40)  # the same, by AdamW, for networks that start at principal components
+FROM_PRINCIPAL = (5000, 40)  # the same, by AdamW, for networks that start at principal components
 OPTIMIZERS = {"adamw": 3e-3, "natural": 1.0}  # and their rates
 PRECISIONS = ("float32", "bfloat16")
 LEVEL = 0.01  # of the test that keeps a network
@@ -97,8 +97,8 @@ def fit(
         chart: trained in place, moved to the device.
         x: samples as a tensor or array, kept as they are (uint8 images stay uint8); each batch is converted alone.
         validation: the share of samples held out, or their indices; 0 holds out none and keeps the last weights.
-        epochs: by default as many as make 4,000 steps, at most 40; 1,000 steps of "natural" and 5,000 for a chart of the
-            user's own, at most 100 epochs.
+        epochs: by default as many as make 5,000 steps, at most 40; of "natural" 1,000 steps, at most 100 epochs, of
+            a chart of the user's own 5,000 steps, at most 100 epochs.
         batch_size: by default a sixteenth of the samples between 32 and 256.
         lr: the peak of the learning rate; by default 3e-3 for "adamw", 1 for "natural".
         patience: epochs without a better held-out error before the end; by default a quarter of epochs, at least 10.
@@ -191,6 +191,11 @@ def fit(
     _normalise_codes(chart, batches, rows)
     chart.eval()
     return ChartSolution(status, time.perf_counter() - start, first.history, verdict, epochs, len(rows))
+
+
+def trainings(n: int) -> int:
+    """Return how often networks that start at principal components are trained, at most, for n samples."""
+    return 1 + (n <= SMALL) + (FOLDS - 1) * (n <= FEW)
 
 
 def _folds(train: Tensor, held_out: Tensor, order: torch.Generator, most: int) -> list[tuple[Tensor, Tensor]]:
