@@ -142,7 +142,10 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     if config["chart"] is None and chart is None:
         raise ValueError("the model has a chart of the user's own: load it with chart=(encoder, decoder)")
     model.chart_ = manifold.Chart(*chart) if chart is not None else manifold.build(config["chart"])
-    model.chart_.load_state_dict(_part(t, "chart."))
+    weights = _part(t, "chart.")
+    if chart is None and weights.keys() != model.chart_.state_dict().keys():
+        raise ValueError("the model has a chart of an earlier version, which this one can't build: fit it again")
+    model.chart_.load_state_dict(weights)
     model.chart_.eval()
     model.layout_ = Layout.from_dict(config["layout"])
     model.n_features_in_ = math.prod(model.layout_.shape)
