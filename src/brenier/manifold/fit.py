@@ -164,7 +164,7 @@ def fit(
     done: list[Fold] = [] if left is None else left["folds"]
 
     def train_on(rows: Tensor, judges: Tensor, recipe: Recipe, **options: Any) -> Trained:
-        if judged:
+        if judged and rows is not train:
             chart.load_state_dict(beginning)
             _standardise_data(chart, batches, rows, new)
         keep = None if keeper is None else lambda state: keeper.keep(lambda: {**state(), "folds": done})
