@@ -31,6 +31,7 @@ KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         *(Estimate, Solution, Check, Moves, transport.BrenierPotential, transport.TransportSolution),
+        *(manifold.ChartSolution, manifold.Verdict, manifold.Fold, manifold.Trained),
         *(transport.Cells, transport.SingularSet, transport.LocalGaussians, transport.Extension),
     )
 }

@@ -29,7 +29,7 @@ from brenier.data.datasets import has_test_split
 from brenier.data.files import rows
 from brenier.data.load import NAMES, SPLITS
 from brenier.device import find
-from brenier.manifold.fit import _budget
+from brenier.manifold.fit import _budget, trainings
 from brenier.report import figures, style
 from brenier.solution import Estimate
 
@@ -185,10 +185,17 @@ def _learning(model: AEOT, train: Samples, dim: int) -> float:
     chart = manifold.build({**kind, "latent_dim": dim}, generator=torch.Generator().manual_seed(0))
     some = train.values[: max(5 * batch, 2 * dim)]
     steps = manifold.fit(
-        chart, some, epochs=4, batch_size=batch, generator=0, device=model.device, to_network=train.layout.to_network
+        chart,
+        some,
+        validation=0,
+        epochs=4,
+        batch_size=batch,
+        generator=0,
+        device=model.device,
+        to_network=train.layout.to_network,
     )
     epoch = float(np.diff([entry["seconds"] for entry in steps.history]).min())
-    return epoch * epochs * n / len(some)
+    return trainings(n) * epoch * epochs * n / len(some)
 
 
 def network(factory: str, weights: Path | None) -> nn.Module:

@@ -32,6 +32,7 @@ class Status(Enum):
     OUT_OF_TIME = "not converged: the time ran out before the error was within tol; raise max_seconds or tol"
     OUT_OF_PRECISION = "not converged: the numbers are too coarse for a smaller error; pass float64 points or raise tol"
     EPOCHS_DONE = "done: every epoch was trained, the weights best on held-out samples are kept; more epochs may help"
+    PRINCIPAL = "done: no network was clearly better on held-out samples than principal components, which are kept"
     STOPPED_EARLY = "done: the error on held-out samples stopped falling, the best weights are kept"
     GEODESIC = "converged: on a finer mesh the velocities at both ends stay what they are to within tol"
     MEAN = "converged: the weighted logarithms at the mean add up to nothing within tol"

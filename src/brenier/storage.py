@@ -121,7 +121,7 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "singular": {"mass": singular.mass, "threshold": min(singular.threshold, sys.float_info.max)},
         "transport": _record(solution)
         | {name: getattr(solution, name) for name in ("relrms", "cost", "lower", "samples")},
-        "training": None if model.training_ is None else _record(model.training_),
+        "training": None if model.training_ is None else _record(model.training_) | _chosen(model.training_),
         "seconds": model.seconds_,
     }
     tensors = {
@@ -150,7 +150,10 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     if config["chart"] is None and chart is None:
         raise ValueError("the model has a chart of the user's own: load it with chart=(encoder, decoder)")
     model.chart_ = manifold.Chart(*chart) if chart is not None else manifold.build(config["chart"])
-    model.chart_.load_state_dict(_part(t, "chart."))
+    weights = _part(t, "chart.")
+    if chart is None and weights.keys() != model.chart_.state_dict().keys():
+        raise ValueError("the model has a chart of an earlier version, which this one can't build: fit it again")
+    model.chart_.load_state_dict(weights)
     model.chart_.eval()
     model.layout_ = Layout.from_dict(config["layout"])
     model.n_features_in_ = math.prod(model.layout_.shape)
@@ -172,7 +175,7 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
         record["samples"],
     )
     training = config["training"]
-    model.training_ = training and Solution(Status[training["status"]], training["seconds"], training["history"])
+    model.training_ = training and _training(training)
     mass, threshold = Estimate(*config["singular"]["mass"]), config["singular"]["threshold"]
     model.singular_ = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold)
     model.extension_ = _extension(model, config, t)
@@ -211,6 +214,26 @@ def _extension(model: Any, config: dict[str, Any], t: dict[str, Tensor]) -> tran
 
 def _record(solution: Solution) -> dict[str, Any]:
     return {"status": solution.status.name, "seconds": solution.seconds, "history": solution.history}
+
+
+def _chosen(training: Solution) -> dict[str, Any]:
+    """What the fit of a chart has besides: how it chose, the epochs and rows of the network."""
+    if not isinstance(training, manifold.ChartSolution):
+        return {}
+    verdict = training.verdict and {**vars(training.verdict)}
+    return {"verdict": verdict, "epochs": training.epochs, "rows": training.rows}
+
+
+def _training(record: dict[str, Any]) -> Solution:
+    """The fit of a chart that `pack` recorded, or one that an earlier version did."""
+    known = Status[record["status"]], record["seconds"], record["history"]
+    if "rows" not in record:
+        return Solution(*known)
+    verdict = record["verdict"]
+    if verdict is not None:
+        estimates = {name: Estimate(*verdict[name]) for name in ("principal", "network", "gain")}
+        verdict = manifold.Verdict(**estimates, keeps_network=verdict["keeps_network"])
+    return manifold.ChartSolution(*known, verdict, record["epochs"], record["rows"])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

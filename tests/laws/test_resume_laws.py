@@ -136,26 +136,55 @@ def test_a_chart_of_the_users_own_goes_on_in_new_modules(eager, tmp_path):
         same(whole, unfitted().fit(swiss(), checkpoint=tmp_path / str(after)))
 
 
-@pytest.mark.parametrize("stopping", [False, True])
-def test_a_training_goes_on_with_its_moments_rate_and_best_weights(stopping, tmp_path):
-    x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
-    settings = {"epochs": 40, "lr": 0.05, "patience": 3 if stopping else 40, "generator": 0}
+def flat():
+    return torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
 
-    def chart():
-        return manifold.build({"kind": "mlp", "dim": 6, "latent_dim": 2, "width": 16}, generator=1)
 
+def curved():
+    x = flat()
+    return torch.cat([3 * x[:, :2], x[:, :1].square().repeat(1, 4)], 1)
+
+
+def own_chart():
+    torch.manual_seed(0)
+    return manifold.Chart(
+        nn.Sequential(nn.Linear(6, 16), nn.SiLU(), nn.Linear(16, 2)),
+        nn.Sequential(nn.Linear(2, 16), nn.SiLU(), nn.Linear(16, 6)),
+    )
+
+
+def library_chart():
+    return manifold.build({"kind": "mlp", "dim": 6, "latent_dim": 2, "width": 16}, generator=1)
+
+
+TRAININGS = {
+    "every epoch": (own_chart, flat, 40, 40, Status.EPOCHS_DONE),
+    "stopped early": (own_chart, flat, 40, 3, Status.STOPPED_EARLY),
+    "principal components": (library_chart, flat, 4, 10, Status.PRINCIPAL),
+    "a network, judged five times, then of all rows": (library_chart, curved, 8, 10, Status.EPOCHS_DONE),
+}
+
+
+@pytest.mark.parametrize("case", TRAININGS)
+def test_a_training_goes_on_with_its_moments_rate_and_best_weights(case, tmp_path):
+    chart, samples, epochs, patience, status = TRAININGS[case]
+    x, settings = samples(), {"epochs": epochs, "lr": 0.02, "patience": patience, "generator": 0}
     whole = chart()
     solution = manifold.fit(whole, x, **settings)
-    assert solution.status is (Status.STOPPED_EARLY if stopping else Status.EPOCHS_DONE)
-    last = len(solution.history) - 1
-    for after in (1, last // 2, last):
+    assert solution.status is status
+    counting = Memory(tmp_path / "all.safetensors")
+    manifold.fit(chart(), x, keeper=counting, **settings)
+    for after in (1, counting.taken // 2, counting.taken):
         memory = Memory(tmp_path / f"{after}.safetensors", after)
         with pytest.raises(Interrupted):
             manifold.fit(chart(), x, keeper=memory, **settings)
         resumed = chart()
         again = manifold.fit(resumed, x, keeper=Memory(tmp_path / f"{after}.safetensors"), **settings)
         assert timeless(again.history) == timeless(solution.history)
-        assert again.status is solution.status
+        assert (again.status, again.verdict, again.epochs, again.rows) == (
+            *(solution.status, solution.verdict),
+            *(solution.epochs, solution.rows),
+        )
         assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
 
 

@@ -8,7 +8,7 @@ from brenier.manifold.counting import cells_bound, count_cells
 from brenier.manifold.crossings import cells_between, crossings, local_complexity
 from brenier.manifold.dimension import intrinsic_dimension, local_dimension
 from brenier.manifold.embedding import continuity, embed, geodesic_stress, trustworthiness
-from brenier.manifold.fit import OPTIMIZERS, PRECISIONS, fit
+from brenier.manifold.fit import OPTIMIZERS, PRECISIONS, ChartSolution, Fold, Verdict, fit
 from brenier.manifold.graph import geodesic_distances, graph_geodesics, neighbour_graph
 from brenier.manifold.graph_curvature import graph_curvature
 from brenier.manifold.homeomorphism import homeomorphism
@@ -21,14 +21,19 @@ from brenier.manifold.planar import reconstruct, tutte
 from brenier.manifold.separation import class_separation, linear_probe
 from brenier.manifold.singular_points import singular_points
 from brenier.manifold.surface import surface_convergence, surface_errors
+from brenier.manifold.training import Trained
 from brenier.manifold.true_surfaces import lantern, true_paraboloid, true_sphere, true_torus
 
 __all__ = [
     "OPTIMIZERS",
     "PRECISIONS",
     "Chart",
+    "ChartSolution",
+    "Fold",
     "Layer",
     "Layers",
+    "Trained",
+    "Verdict",
     "activation_codes",
     "affine_maps",
     "as_network",

@@ -6,26 +6,60 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy.stats import t as student
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from brenier.manifold.chart import Chart, Convert, Samples, as_network, evaluating, place, take
-from brenier.manifold.networks import Decoder, Encoder, Restore, Standardise, draw_seed
-from brenier.solution import Keeper, Solution, Status
+from brenier.manifold.chart import Chart, Convert, Samples, as_network, evaluating
+from brenier.manifold.networks import Decoder, Encoder, Restore, RestorePixels, Standardise, draw_seed
+from brenier.manifold.principal import FromAxes, ToAxes, ends, principal_axes, set_axes, silence
+from brenier.manifold.training import CHUNK, Batches, Rebuild, Recipe, Trained, train_epochs
+from brenier.solution import Estimate, Keeper, Solution, Status
 
-STEPS = {"adamw": 5000, "natural": 1000}
-CHUNK = 1024
+STEPS = {"adamw": (5000, 100), "natural": (1000, 100)}  # steps and epochs of a training, at most
+FROM_PRINCIPAL = (5000, 40)  # the same, by AdamW, for networks that start at principal components
 OPTIMIZERS = {"adamw": 3e-3, "natural": 1.0}  # and their rates
 PRECISIONS = ("float32", "bfloat16")
+LEVEL = 0.01  # of the test that keeps a network
+SMALL = 10_000  # samples: with at most so many a chosen network is trained again on all of them
+DECAY = 1000  # over the number of samples is the weight decay of the library's own networks, within 0.01 and 1
+FEW, FOLDS = 1000, 5  # samples: with at most so many, so many trainings judge by other rows each
+UNITS = 100.0  # the largest deviation over the median one, above which columns have units of their own
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Held-out errors of principal components and of the best network, the gain, paired by sample, and the choice."""
+
+    principal: Estimate
+    network: Estimate
+    gain: Estimate
+    keeps_network: bool
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A training that was judged by held-out rows (m,): their errors by principal components and by the network."""
+
+    trained: Trained
+    principal: Tensor | None = None
+    network: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ChartSolution(Solution):
+    """How the fit of a chart ended; `verdict` is None where nothing had to be chosen.
+
+    `epochs` is how long the network was trained that the chart has now, 0 for none, and `rows` on how many samples.
+    """
+
+    verdict: Verdict | None = None
+    epochs: int = 0
+    rows: int = 0
 
 
 def fit(
@@ -50,14 +84,21 @@ def fit(
     """Train a chart in place to rebuild x (m, ...): min Σ |g(f(x)) − x|², mean over entries.
 
     AdamW, or natural gradient, under a one-cycle rate; after each epoch the error on held-out samples, and in the end
-    the weights that were best there. Afterwards the codes of the library's own networks are centred and scaled to mean
-    variance 1.
+    the weights that were best there.
+
+    The library's own networks start as principal components of the training rows. The trained network is kept only
+    where its error on held-out rows is clearly smaller than theirs (Student's test of the paired differences, level
+    1 %); with at most 1,000 samples five parts of the rows are held out in turn. Otherwise the chart is principal
+    components of all rows. Of at most 10,000 samples a network that is kept is trained again on all rows, as long as
+    was best. With `constraints`, a curved latent space or nothing held out there is no such choice, nor when a chart is
+    fitted again. In the end codes are centred and scaled to mean variance 1.
 
     Args:
         chart: trained in place, moved to the device.
         x: samples as a tensor or array, kept as they are (uint8 images stay uint8); each batch is converted alone.
         validation: the share of samples held out, or their indices; 0 holds out none and keeps the last weights.
-        epochs: by default as many as make 5,000 steps, 1,000 of "natural", at most 100.
+        epochs: by default as many as make 5,000 steps, at most 40; of "natural" 1,000 steps, at most 100 epochs, of
+            a chart of the user's own 5,000 steps, at most 100 epochs.
         batch_size: by default a sixteenth of the samples between 32 and 256.
         lr: the peak of the learning rate; by default 3e-3 for "adamw", 1 for "natural".
         patience: epochs without a better held-out error before the end; by default a quarter of epochs, at least 10.
@@ -75,7 +116,8 @@ def fit(
             then ends with the same weights, bit for bit, as if it had not been (on one machine and as many threads).
 
     Returns:
-        Solution with history, one dict per epoch: epoch, loss, validation, lr, seconds.
+        ChartSolution with history, one dict per epoch with the rows that are held out first: epoch, loss, validation,
+        lr, seconds; `verdict`, the errors that decided; `epochs` and `rows` of the network that the chart has.
 
     Raises:
         ValueError: too few samples, NaN or Inf among them, an answer of another shape, an argument out of range.
@@ -101,113 +143,106 @@ def fit(
     like = next((p for p in chart.parameters() if p.requires_grad), None)
     if like is None:
         raise ValueError("the chart has no parameters to train")
-    batches = _Batches(x, to_network, like)
+    batches, every = Batches(x, to_network, like), torch.arange(len(x))
     train, held_out = _split(len(x), validation, order)
     _check(chart, batches, len(train))
-    _standardise_data(chart, batches, train)
-    constrained = _constrain(chart, constraints)
-    epochs, batch_size, patience = _budget(len(train), epochs, batch_size, patience, STEPS[optimizer])
-    steps = math.ceil(len(train) / batch_size)
-    rebuild = _Rebuild(chart)
-    optimiser = _optimiser(optimizer, rebuild, lr, order)
-    coarse = torch.autocast(like.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    schedule = LambdaLR(optimiser, _one_cycle(epochs * steps))
+    own = bool(ends(chart))
+    most = FROM_PRINCIPAL if own and optimizer == "adamw" else STEPS[optimizer]
+    decay = min(max(DECAY / len(train), 0.01), 1.0) if own else 0.01
+    budget = _budget(len(train), epochs, batch_size, patience, most)
+    recipe = Recipe(*budget, lr, optimizer, precision, decay)
 
-    history: list[dict[str, Any]] = []
-    best, best_epoch, best_weights = math.inf, 0, chart.state_dict()
+    new = own and not any(end.axes.any() for end in ends(chart))
+    _standardise_data(chart, batches, train, new)
+    if new and constraints is None:
+        silence(chart)
+    judged = new and constraints is None and _is_linear(chart) and len(held_out) > 1
+    folds = _folds(train, held_out, order, FOLDS if judged and len(x) <= FEW and optimizer == "adamw" else 1)
+    beginning = copy.deepcopy(chart.state_dict()) if judged else {}
+    constrained = _constrain(chart, constraints)
     left = None if keeper is None else keeper.recall()
-    if left is not None:
-        _put_back(left, chart, optimiser, schedule, order)
-        history, best, best_epoch, best_weights = left["history"], left["best"], left["epoch"], left["weights"]
-        start -= history[-1]["seconds"]
-    status = Status.EPOCHS_DONE
-    with _bar(progress) as bar:
-        task = bar.add_task("fit", total=epochs, completed=len(history), loss="")
-        for epoch in range(len(history) + 1, epochs + 1):
-            loss = 0.0
-            rebuild.train()
-            for rows in train[torch.randperm(len(train), generator=order)].tensor_split(steps):
-                optimiser.zero_grad()
-                with coarse:
-                    misfit = _misfit(rebuild, batches(rows))
-                loss += _step(misfit, optimiser, schedule) * len(rows) / len(train)
-                bar.advance(task, 1 / steps)
-            error = _error(rebuild, batches, held_out) if len(held_out) else loss
-            rate, seconds = schedule.get_last_lr()[0], time.perf_counter() - start
-            history.append({"epoch": epoch, "loss": loss, "validation": error, "lr": rate, "seconds": seconds})
-            bar.update(task, loss=f"loss {error:.3g}")
-            if on_epoch:
-                on_epoch(history[-1])
-            if error < best or not len(held_out):
-                best, best_epoch, best_weights = error, epoch, copy.deepcopy(chart.state_dict())
-            elif epoch - best_epoch >= patience:
-                status = Status.STOPPED_EARLY
-                break
-            if keeper is not None:
-                done = {"history": history, "best": best, "epoch": best_epoch, "weights": best_weights}
-                keeper.keep(partial(_state, done, chart, optimiser, schedule, order))
-    chart.load_state_dict(best_weights)
+    done: list[Fold] = [] if left is None else left["folds"]
+
+    def train_on(rows: Tensor, judges: Tensor, recipe: Recipe, **options: Any) -> Trained:
+        if judged and rows is not train:
+            chart.load_state_dict(beginning)
+            _standardise_data(chart, batches, rows, new)
+        keep = None if keeper is None else lambda state: keeper.keep(lambda: {**state(), "folds": done})
+        return train_epochs(chart, batches, rows, judges, recipe, order, start, progress, keep=keep, **options)
+
+    # 1: with held-out rows, how long to train, and whether a network is better than principal components
+    for rows, judges in folds[len(done) :]:
+        trained = train_on(rows, judges, recipe, left=left, on_epoch=None if done else on_epoch)
+        errors = _errors(Rebuild(chart), batches, judges) if judged else ()
+        done, left = [*done, Fold(trained, *errors)], None
     for layer in constrained:
         remove_parametrizations(layer, "weight")
-    _normalise_codes(chart, batches, train)
+
+    # 2: the same with all rows
+    first, verdict = done[0].trained, _judge(done) if judged else None
+    status, epochs, rows = first.status, first.best_epoch, train
+    if verdict is not None and not verdict.keeps_network:
+        chart.load_state_dict(beginning)
+        _standardise_data(chart, batches, every, new)
+        status, epochs, rows = Status.PRINCIPAL, 0, every
+    elif verdict is not None and len(x) <= SMALL:
+        epochs, rows = sorted(fold.trained.best_epoch for fold in done)[len(done) // 2], every
+        train_on(every, every[:0], replace(recipe, epochs=epochs), left=left)
+    _normalise_codes(chart, batches, rows)
     chart.eval()
-    return Solution(status, time.perf_counter() - start, history)
+    return ChartSolution(status, time.perf_counter() - start, first.history, verdict, epochs, len(rows))
 
 
-@dataclass(frozen=True)
-class _Batches:
-    """Samples kept as they are; the rows asked for come out as a network reads them."""
-
-    x: Samples
-    to_network: Convert
-    like: Tensor
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        return place(self.to_network(take(self.x, rows)), self.like)
+def trainings(n: int) -> int:
+    """Return how often networks that start at principal components are trained, at most, for n samples."""
+    return 1 + (n <= SMALL) + (FOLDS - 1) * (n <= FEW)
 
 
-def _state(
-    done: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
-) -> dict[str, Any]:
-    """What was done so far, and all that a step changes."""
-    return done | {
-        "chart": dict(chart.state_dict()),
-        "moments": [dict(optimiser.state.get(p, {})) for p in chart.parameters()],
-        "natural": optimiser.state_dict().get("natural"),
-        "schedule": schedule.state_dict(),
-        "order": order.get_state(),
-    }
+def _folds(train: Tensor, held_out: Tensor, order: torch.Generator, most: int) -> list[tuple[Tensor, Tensor]]:
+    """Return rows to train on and to judge by: those given, and as many more of the same sizes as there can be."""
+    every, more = torch.cat([train, held_out]), train[torch.randperm(len(train), generator=order)]
+    others = more[: (most - 1) * len(held_out)].split(len(held_out)) if most > 1 else ()
+    others = [judges for judges in others if len(judges) == len(held_out)]
+    return [(train, held_out), *((every[~torch.isin(every, judges)].sort().values, judges) for judges in others)]
 
 
-def _put_back(
-    left: dict[str, Any], chart: Chart, optimiser: Optimizer, schedule: LRScheduler, order: torch.Generator
-) -> None:
-    """Bring everything that a step changes to what `_state` gave; moments in the layout of their parameters."""
-    chart.load_state_dict(left["chart"])
-    if left["natural"] is not None:
-        optimiser.load_state_dict({**optimiser.state_dict(), "natural": left["natural"]})
-    for p, moments in zip(chart.parameters(), left["moments"], strict=True):
-        if moments:
-            optimiser.state[p] = {
-                name: torch.empty_like(p).detach().copy_(value)
-                if isinstance(value, Tensor) and value.shape == p.shape
-                else value
-                for name, value in moments.items()
-            }
-    schedule.load_state_dict(left["schedule"])
-    optimiser.param_groups[0]["lr"] = schedule.get_last_lr()[0]
-    order.set_state(left["order"])
+def _errors(rebuild: Rebuild, batches: Batches, judges: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the errors (m,) of principal components and of the trained network on the rows `judges`."""
+    chart, weights = rebuild.chart, copy.deepcopy(rebuild.chart.state_dict())
+    network = rebuild.errors(batches, judges)
+    silence(chart)
+    principal = rebuild.errors(batches, judges)
+    chart.load_state_dict(weights)
+    return principal, network
+
+
+def _judge(folds: list[Fold]) -> Verdict:
+    """Keep the network where its gain, paired by row, is above 0 in Student's test at the level of 1 %."""
+    principal, network = (torch.cat([getattr(fold, name) for fold in folds]) for name in ("principal", "network"))
+    gain = _mean(principal - network)
+    keeps = gain.mean > student.ppf(1 - LEVEL, len(principal) - 1) * gain.sem
+    return Verdict(_mean(principal), _mean(network), gain, bool(keeps))
+
+
+def _mean(values: Tensor) -> Estimate:
+    return Estimate(values.mean().item(), values.std().item() / math.sqrt(len(values)))
+
+
+def _is_linear(chart: Chart) -> bool:
+    """Return whether the chart is principal components when its networks are silent."""
+    bodies = getattr(chart.encoder, "body", None), getattr(chart.decoder, "body", None)
+    return isinstance(bodies[0], ToAxes) and isinstance(bodies[1], FromAxes)
 
 
 def _budget(
-    n: int, epochs: int | None, batch_size: int | None, patience: int | None, steps: int = STEPS["adamw"]
+    n: int, epochs: int | None, batch_size: int | None, patience: int | None, most: tuple[int, int] = FROM_PRINCIPAL
 ) -> tuple[int, int, int]:
     """Epochs, batch size and patience for n samples where they aren't given."""
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     batch_size = batch_size or min(max(2 ** round(math.log2(n / 16)), 32), 256)
-    epochs = epochs or min(math.ceil(steps / math.ceil(n / batch_size)), 100)
+    epochs = epochs or min(math.ceil(most[0] / math.ceil(n / batch_size)), most[1])
     return epochs, batch_size, patience or max(10, epochs // 4)
 
 
@@ -218,63 +253,6 @@ def _constrain(chart: Chart, constraints: str | Mapping[str, str] | None) -> lis
     from brenier.riemannian import constrain_layers  # here, since geoopt takes half a second to import
 
     return constrain_layers(chart, constraints)
-
-
-def _one_cycle(steps: int) -> Callable[[int], float]:
-    """A tenth of the steps rising in a line to 1, the others falling as a cosine to 0."""
-    rise = max(steps // 10, 1)
-
-    def rate(step: int) -> float:
-        return (step + 1) / rise if step < rise else (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
-
-    return rate
-
-
-def _step(loss: Tensor, optimiser: Optimizer, schedule: LRScheduler) -> float:
-    value = loss.item()
-    if not math.isfinite(value):
-        raise ArithmeticError(f"the loss became {value} at the rate {schedule.get_last_lr()[0]:.2g}; lower lr")
-    loss.backward()
-    optimiser.step()
-    schedule.step()
-    return value
-
-
-class _Rebuild(nn.Module):
-    """Decoder after encoder; a standardising chart is judged in the units of each entry's deviation."""
-
-    def __init__(self, chart: Chart) -> None:
-        super().__init__()
-        self.chart = chart
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.in_units(self.chart.decoder(self.chart.encoder(x)).to(x.dtype))
-
-    def in_units(self, x: Tensor) -> Tensor:
-        return self.chart.encoder.data(x) if isinstance(self.chart.encoder, Encoder) else x
-
-
-def _optimiser(name: str, rebuild: _Rebuild, lr: float, order: torch.Generator) -> Optimizer:
-    if name == "adamw":
-        return torch.optim.AdamW(rebuild.parameters(), lr=lr, fused=True)
-    from brenier.information import NaturalGradient
-
-    seed = draw_seed(order)
-    return NaturalGradient(rebuild, lr=lr, likelihood="gaussian", structure="kfac", seed=seed)
-
-
-def _misfit(rebuild: _Rebuild, x: Tensor) -> Tensor:
-    """Mean squared error per entry."""
-    return F.mse_loss(rebuild(x), rebuild.in_units(x))
-
-
-def _error(rebuild: _Rebuild, batches: _Batches, rows: Tensor) -> float:
-    """Mean squared error per entry over the rows."""
-    total = 0.0
-    with evaluating(rebuild):
-        for chunk in rows.split(CHUNK):
-            total += _misfit(rebuild, batches(chunk)).item() * len(chunk) / len(rows)
-    return total
 
 
 def _split(n: int, validation: float | Samples, order: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -295,7 +273,7 @@ def _split(n: int, validation: float | Samples, order: torch.Generator) -> tuple
     return train, held_out
 
 
-def _check(chart: Chart, batches: _Batches, train: int) -> None:
+def _check(chart: Chart, batches: Batches, train: int) -> None:
     """Raise unless all samples are finite, the decoder gives back their shape and they outnumber the code's entries."""
     for rows in torch.arange(len(batches.x)).split(CHUNK):
         finite = batches(rows).isfinite().flatten(1).all(1)
@@ -313,27 +291,47 @@ def _check(chart: Chart, batches: _Batches, train: int) -> None:
         raise ValueError(f"latent_dim must not exceed the number of training samples, got {z.shape[1]} for {train}")
 
 
-def _standardise_data(chart: Chart, batches: _Batches, train: Tensor) -> None:
-    """Set the first and last layer of a perceptron from the mean and deviation of each entry."""
+def _standardise_data(chart: Chart, batches: Batches, rows: Tensor, new: bool) -> None:
+    """Set what the library's own networks have of the data: mean and deviation of each entry, and principal axes.
+
+    Networks that begin at principal components take one scale for all entries, so that axes and errors are those of the
+    data, unless columns have units of their own, and keep what a fit before has set.
+    """
     first, last = getattr(chart.encoder, "data", None), getattr(chart.decoder, "data", None)
-    if isinstance(first, Standardise) and isinstance(last, Restore):
-        chunks = train.split(CHUNK)
-        mean = torch.stack([batches(rows).cpu().double().sum(0) for rows in chunks]).sum(0) / len(train)
-        squares = torch.stack([(batches(rows).cpu().double() - mean).square().sum(0) for rows in chunks]).sum(0)
-        for layer in (first, last):
-            layer.set(mean, (squares / len(train)).sqrt())
+    if not (isinstance(first, Standardise) and isinstance(last, Restore)) or (ends(chart) and not new):
+        return
+    chunks = rows.split(CHUNK)
+    mean = torch.stack([batches(chunk).cpu().double().sum(0) for chunk in chunks]).sum(0) / len(rows)
+    std = torch.stack([(batches(chunk).cpu().double() - mean).square().sum(0) for chunk in chunks]).sum(0)
+    std = (std / len(rows)).sqrt()
+    varies = std > torch.finfo(torch.float32).eps * mean.abs()
+    if new and varies.any():
+        some = std[varies]
+        if isinstance(last, RestorePixels) or some.max() <= UNITS * some.median():
+            std = torch.where(varies, some.square().mean().sqrt(), 0.0)
+    for layer in (first, last):
+        layer.set(mean, std * varies)
+    if new:
+        n, dim, k = len(rows), mean.numel(), max(len(end.axes) for end in ends(chart))
+        with torch.no_grad():
+            found = principal_axes(lambda: (first(batches(c)).flatten(1).cpu() for c in chunks), n, dim, k)
+        set_axes(chart, found)
 
 
-def _normalise_codes(chart: Chart, batches: _Batches, train: Tensor) -> None:
-    """Centre the codes and scale them, all coordinates alike, to mean variance 1; the decoder undoes it first."""
+def _normalise_codes(chart: Chart, batches: Batches, rows: Tensor) -> None:
+    """Centre the codes and scale them to mean variance 1; the decoder undoes it first.
+
+    All coordinates are scaled alike, in the units of the data along principal axes: distances of codes are those of
+    samples. `deviations = z.std(0, correction=0)` would give each axis variance 1.
+    """
     encoder, decoder = chart.encoder, chart.decoder
     if isinstance(encoder, Encoder) and isinstance(decoder, Decoder):
         with evaluating(encoder):
-            z = torch.cat([encoder.body(encoder.data(batches(rows))).cpu().double() for rows in train.split(CHUNK)])
+            z = torch.cat([encoder.body(encoder.data(batches(part))).cpu().double() for part in rows.split(CHUNK)])
+        units = torch.ones(z.shape[1], dtype=z.dtype)
+        if isinstance(encoder.body, ToAxes):
+            spread = encoder.body.spread[: z.shape[1]].cpu().double()
+            units = torch.where(spread > 0, spread, spread.max().clamp(min=1e-300))
+        deviations = (z * units).var(0, correction=0).mean().sqrt() / units
         for layer in (encoder.code, decoder.code):
-            layer.set(z.mean(0), z.var(0, correction=0).mean().sqrt())
-
-
-def _bar(progress: bool) -> Progress:
-    columns = (BarColumn(), TextColumn("epoch {task.completed:.0f}/{task.total}"), TextColumn("{task.fields[loss]}"))
-    return Progress(TextColumn("training the chart"), *columns, TimeRemainingColumn(), disable=not progress)
+            layer.set(z.mean(0), deviations)

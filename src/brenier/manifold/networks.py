@@ -10,22 +10,24 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brenier.manifold.chart import Chart
+from brenier.manifold.principal import FromAxes, FromAxesToImages, ToAxes
+
+COMPONENTS = 256  # principal components that a network reads, and along which a perceptron moves vectors
 
 
 class Standardise(nn.Module):
-    """x -> (x − mean) / std with fixed numbers (dim,), buffers that `fit` sets once; an entry with std 0 becomes 0."""
+    """x -> (x − mean) / std with fixed numbers (*shape), buffers that `fit` sets; an entry with std 0 becomes 0."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("std", torch.ones(dim))
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("std", torch.ones(shape))
 
     def set(self, mean: Tensor, std: Tensor) -> None:
         """Take these numbers; a deviation below the rounding of the mean is none."""
@@ -43,6 +45,19 @@ class Restore(Standardise):
     def forward(self, x: Tensor) -> Tensor:
         """The data of standardised x."""
         return x * self.std + self.mean
+
+
+class RestorePixels(Restore):
+    """z -> z std + mean, cut to 0..1 where it leaves that range: the inverse of `Standardise` for images.
+
+    Only the values are cut. Derivatives are those of z std + mean, so that a decoder's geometry stays smooth and
+    training can move a pixel back into the range.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The images of standardised x."""
+        x = super().forward(x)
+        return x - (x - x.clamp(0, 1)).detach()
 
 
 class Encoder(nn.Module):
@@ -71,19 +86,6 @@ class Decoder(nn.Module):
         return self.data(self.body(self.code(z)))
 
 
-class Pad(nn.Module):
-    """Zeros below and to the right until both sides are multiples of a number."""
-
-    def __init__(self, multiple: int) -> None:
-        super().__init__()
-        self.multiple = multiple
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The padded images."""
-        h, w = x.shape[-2:]
-        return F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple))
-
-
 class Crop(nn.Module):
     """The top left (h, w) of an image."""
 
@@ -101,8 +103,9 @@ def convolutional(
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder for images (c, h, w) in [0, 1], 1 to 4 channels, any size from 8x8.
 
-    Strided 4x4 convolutions halve the grid until no side is above 7, two linear layers lead to the code; the decoder
-    mirrors them and ends in a sigmoid. SiLU between: smooth, so that geometry has second derivatives.
+    Both start at principal components (`fit` sets them) and add a network: to the code a perceptron of the 256 leading
+    components, to the image two linear layers, then transposed 4x4 convolutions that double a grid of at most 7 a side.
+    Pixels are cut to [0, 1]. SiLU between: smooth, so that geometry has second derivatives.
 
     Raises:
         ValueError: the image is too small, has too many channels, or latent_dim or width is out of range.
@@ -124,18 +127,14 @@ def convolutional(
     grid = math.ceil(h / 2**stages), math.ceil(w / 2**stages)
     channels = [c, *(width * 2 ** min(i, 2) for i in range(stages))]
     flat, hidden = channels[-1] * grid[0] * grid[1], 32 * width
+    k = max(min(COMPONENTS, c * h * w), latent_dim)
     with seeded(generator):
-        down = [step for a, b in pairwise(channels) for step in (nn.Conv2d(a, b, 4, 2, 1), nn.SiLU())]
+        read = _perceptron([k, hidden, hidden, latent_dim])
+        tail = [*_perceptron([latent_dim, hidden, flat]), nn.Unflatten(1, (channels[-1], *grid))]
         up = [step for a, b in pairwise(channels[::-1]) for step in (nn.SiLU(), nn.ConvTranspose2d(a, b, 4, 2, 1))]
-        head = [nn.Flatten(), nn.Linear(flat, hidden), nn.SiLU(), nn.Linear(hidden, latent_dim)]
-        tail = [
-            nn.Linear(latent_dim, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, flat),
-            nn.Unflatten(1, (channels[-1], *grid)),
-        ]
-        encoder = Encoder(nn.Sequential(Pad(2**stages), *down, *head), nn.Identity(), shape, latent_dim)
-        decoder = Decoder(nn.Sequential(*tail, *up, Crop(h, w), nn.Sigmoid()), nn.Identity(), latent_dim)
+        encoder = Encoder(ToAxes(read, latent_dim, k, c * h * w), Standardise(*shape), shape, latent_dim)
+        draw = FromAxesToImages([*tail, *up, Crop(h, w)], latent_dim, latent_dim, c * h * w)
+        decoder = Decoder(draw, RestorePixels(*shape), latent_dim)
     return encoder.to(memory_format=torch.channels_last), decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -144,7 +143,8 @@ def mlp(
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder for vectors (dim,) of any scale: depth hidden layers of `width` SiLU units each.
 
-    The data are standardised inside (mean and scale are buffers that `fit` sets). depth = 0 is linear: a PCA.
+    Both start at principal components (`fit` sets them) and add a perceptron that reads, or moves the vector along, the
+    256 leading components. The data are centred and scaled inside. depth = 0 is linear: a PCA.
 
     Raises:
         ValueError: a size is out of range.
@@ -159,10 +159,11 @@ def mlp(
     if depth < 0:
         raise ValueError(f"depth must be at least 0, got {depth}")
     _check_sizes(latent_dim, dim, width)
-    sizes = [dim, *[width] * depth, latent_dim]
+    k = max(min(COMPONENTS, dim), latent_dim)
+    sizes = [k, *[width] * depth, latent_dim]
     with seeded(generator):
-        encoder = Encoder(_perceptron(sizes), Standardise(dim), (dim,), latent_dim)
-        decoder = Decoder(_perceptron(sizes[::-1]), Restore(dim), latent_dim)
+        encoder = Encoder(ToAxes(_perceptron(sizes), latent_dim, k, dim), Standardise(dim), (dim,), latent_dim)
+        decoder = Decoder(FromAxes(_perceptron(sizes[::-1]), latent_dim, k, dim), Restore(dim), latent_dim)
     return encoder, decoder
 
 
@@ -220,9 +221,9 @@ def draw_seed(generator: torch.Generator | None) -> int:
     return int(torch.randint(2**62, (), generator=generator, device=device))
 
 
-def _perceptron(sizes: Sequence[int]) -> nn.Sequential:
-    steps = [step for a, b in pairwise(sizes) for step in (nn.Linear(a, b), nn.SiLU())]
-    return nn.Sequential(*steps[:-1])
+def _perceptron(sizes: Sequence[int]) -> list[nn.Module]:
+    steps: list[nn.Module] = [step for a, b in pairwise(sizes) for step in (nn.Linear(a, b), nn.SiLU())]
+    return steps[:-1]
 
 
 def _check_sizes(latent_dim: int, dim: int, width: int) -> None:
