@@ -2,7 +2,7 @@
 
     python benchmarks/images.py fashion-mnist
     python benchmarks/images.py mnist --data-dir FOLDER_OF_MNIST_NPZ
-    python benchmarks/images.py FOLDER/photos.npz --flow    # a flow besides, given the seconds of AE-OT's transport
+    python benchmarks/images.py FOLDER/photos.npz --flow    # a flow besides, given the same seconds
 
 Prints Markdown tables: mean ± spread over sampling seeds (one chart, one transport), and the seconds and the peak
 memory of each stage (of the whole process, data included; by Linux's own record). fid is measured in features of a
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rivals import apart, decoded, plain_laws, principal_error, samplers
+from rivals import apart, decoded, flow_seconds, plain_laws, principal_error, samplers
 
 import brenier
 from brenier import data
@@ -89,8 +89,7 @@ def main() -> None:
     fid_of_reconstructions = brenier.report.frechet(model.features().features(rebuilt), model.features().features(x))
     print(f"Reconstruction: mse {numbers['mse']} (principal components {plain:.4g}), FID {fid_of_reconstructions};")
     print(f"accepted {numbers['accepted']}.\n")
-    seconds = sum(t for stage, t in model.seconds_.items() if stage != "manifold")
-    laws = samplers(model, COMPONENTS, seconds if options.flow else None)
+    laws = samplers(model, COMPONENTS, flow_seconds(model) if options.flow else None)
     print("| sampler | " + " | ".join(SHOWN) + " | seconds |")
     print("|---|" + "---|" * (len(SHOWN) + 1), flush=True)
     for name, draw in laws.items():

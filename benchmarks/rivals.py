@@ -41,6 +41,7 @@ LADDER = (1, 2, 3, 5, 8, 12, 20, 30)  # components
 BANDWIDTHS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 FITTED_ON = 20_000  # rows that mixtures are fitted on, to keep them quick; 5,000 choose a bandwidth
 COMPONENTS = 30  # principal components of the data that the plain laws live on
+LEAST = 10.0  # seconds of training of a flow
 COMPARED = 4_000  # samples that an energy distance compares, at most
 
 
@@ -139,6 +140,11 @@ def flow(codes: Tensor, seconds: float) -> Draw:
             return centre + scale * law().sample((n,)).to(codes)
 
     return draw
+
+
+def flow_seconds(model: brenier.AEOT) -> float:
+    """What a flow gets: the seconds of AE-OT's own law of the codes, and at least 10."""
+    return max(LEAST, sum(t for stage, t in model.seconds_.items() if stage != "manifold"))
 
 
 def lazy(fit: Callable[[], Draw]) -> Draw:

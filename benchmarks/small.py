@@ -30,7 +30,7 @@ import numpy as np
 import sets
 import torch
 from machine import about
-from rivals import Draw, apart, decoded, plain_laws, principal_error, samplers
+from rivals import Draw, apart, decoded, flow_seconds, plain_laws, principal_error, samplers
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -43,7 +43,6 @@ BEST_OF = ("mixture by BIC", "KDE 0.1", "KDE by likelihood", "SMOTE, k = 5")
 PLAIN = ("copies", "one Gaussian of the data", "mixture by BIC of the data")  # no nearer to unseen samples
 NEW = 0.85  # nn, at least
 DIMENSIONS = (2, 4, 8, 16, 32, 64)
-FLOW = 10.0  # seconds, at least
 BLOCKS = 10  # of the jackknife of marginals
 
 DRAWS = 5  # of which small test sets get the mean, at most
@@ -109,7 +108,7 @@ def measure(name: str, options: argparse.Namespace) -> tuple[Numbers, list[str],
     for seed in range(options.seeds):
         model, x, x_test = fitted(name, seed, options.latent_dim, options)
         seconds, d = model.seconds_, model.codes_.shape[1]
-        trained = None if options.quick else max(FLOW, sum(t for stage, t in seconds.items() if stage != "manifold"))
+        trained = None if options.quick else flow_seconds(model)
         for sampler, draw in samplers(model, seconds=trained).items():
             for key, value in numbers_of(model, draw, x, x_test, seed).items():
                 numbers[sampler, key].append(value)
