@@ -2,10 +2,13 @@
 
     python benchmarks/images.py fashion-mnist
     python benchmarks/images.py mnist --data-dir FOLDER_OF_MNIST_NPZ
+    python benchmarks/images.py FOLDER/photos.npz --flow    # a flow besides, given the same seconds
 
-Prints a Markdown table: mean ± spread over sampling seeds (one chart, one transport), and the seconds and the peak
+Prints Markdown tables: mean ± spread over sampling seeds (one chart, one transport), and the seconds and the peak
 memory of each stage (of the whole process, data included; by Linux's own record). fid is measured in features of a
-classifier: never compare it with an Inception FID.
+classifier: never compare it with an Inception FID. The rivals are those of `rivals.py`. energy is the squared energy
+distance to unseen images, in the space of the data: of AE-OT, of copies of training codes through the chart, and of
+laws on 30 principal components of the images, without a chart.
 """
 
 from __future__ import annotations
@@ -19,14 +22,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from rivals import apart, decoded, flow_seconds, plain_laws, principal_error, samplers
 
 import brenier
-from brenier import data, measures, transport
-from brenier.generate import TransportSampler
-from brenier.report import baselines
+from brenier import data
 
 SHOWN = ("fid", "fid_rec", "c2st", "nn", "precision", "recall", "density", "coverage")
-GMM_ROWS = 20_000  # codes that the mixtures are fitted on, to keep them quick
+COMPONENTS = (30, 100)  # of the mixtures whose size is given
 
 
 class Watched(brenier.AEOT):
@@ -45,28 +47,9 @@ def peak() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
 
 
-def seeded(seed: int) -> torch.Generator:
-    """A fresh generator."""
-    return torch.Generator().manual_seed(seed)
-
-
-def samplers(model: brenier.AEOT) -> dict:
-    """Name to (n, seed) -> codes."""
-    codes, source = model.codes_, measures.Gaussian(model.codes_.shape[1])
-    some = codes[torch.randperm(len(codes), generator=seeded(0))[:GMM_ROWS]]
-    paper = transport.extend(
-        model.transport_.potential, source, "barycentric", singular=model.singular_, generator=seeded(0)
-    )
-    return {
-        "AE-OT (local)": lambda n, seed: model.draw(n, seed).codes,
-        "AE-OT (barycentric)": lambda n, seed: TransportSampler(paper, source).draw(n, seed).codes,
-        "copies of training codes": lambda n, seed: baselines.copies(codes, n, seed),
-        "one Gaussian": lambda n, seed: baselines.gaussian(codes, n, seed),
-        "GMM-30": lambda n, seed: baselines.gmm(some, n, seed, components=30),
-        "GMM-100": lambda n, seed: baselines.gmm(some, n, seed, components=100),
-        "KDE 0.1": lambda n, seed: baselines.kde(codes, n, seed),
-        "SMOTE, k = 5": lambda n, seed: baselines.smote(codes, n, seed),
-    }
+def spread(rows: list[list[float]]) -> list[tuple[float, float]]:
+    """Mean and deviation of each column."""
+    return list(zip(np.mean(rows, 0), np.std(rows, 0, ddof=min(1, len(rows) - 1)), strict=True))
 
 
 def main() -> None:
@@ -76,6 +59,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--latent-dim", type=int)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--flow", action="store_true")
     parser.add_argument("--save")
     parser.add_argument("--load")
     options = parser.parse_args()
@@ -98,21 +82,29 @@ def main() -> None:
         f"{len(set(model.modes_))} modes, singular mass {model.singular_.mass}, strength {model.extension_.strength},"
     )
     print(f"{model.extension_.local.near.shape[1]} neighbours. Classifier accuracy {model.features().accuracy}.")
-    x = model.layout_.to_network(test.values)
+    x, known = model.layout_.to_network(test.values), model.layout_.to_network(train.values)
     rebuilt = model.chart_.decode(model.chart_.encode(x))
+    plain = principal_error(known.flatten(1), x.flatten(1), model.codes_.shape[1])
     numbers = model.evaluate(test.values)
     fid_of_reconstructions = brenier.report.frechet(model.features().features(rebuilt), model.features().features(x))
-    print(f"Reconstruction: mse {numbers['mse']}, FID {fid_of_reconstructions}; accepted {numbers['accepted']}.\n")
+    print(f"Reconstruction: mse {numbers['mse']} (principal components {plain:.4g}), FID {fid_of_reconstructions};")
+    print(f"accepted {numbers['accepted']}.\n")
+    laws = samplers(model, COMPONENTS, flow_seconds(model) if options.flow else None)
     print("| sampler | " + " | ".join(SHOWN) + " | seconds |")
     print("|---|" + "---|" * (len(SHOWN) + 1), flush=True)
-    for name, draw in samplers(model).items():
+    for name, draw in laws.items():
         rows, began = [], time.perf_counter()
         for seed in range(1, options.seeds + 1):
             numbers = model.judge(draw(len(x), seed), x)
             rows.append([numbers[key].mean for key in SHOWN])
-        mean, spread = np.mean(rows, 0), np.std(rows, 0, ddof=min(1, options.seeds - 1))
-        cells = " | ".join(f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True))
+        cells = " | ".join(f"{m:.3f} ± {s:.3f}" for m, s in spread(rows))
         print(f"| {name} | {cells} | {time.perf_counter() - began:.0f} |", flush=True)
+    print("\n| law of the data | energy | error of one |\n|---|---|---|", flush=True)
+    own = {name: decoded(model, laws[name]) for name in ("AE-OT", "copies", "one Gaussian", "mixture by BIC")}
+    for name, law in {**own, **plain_laws(known.flatten(1))}.items():
+        found = [apart(law, known, x, seed) for seed in range(1, options.seeds + 1)]
+        ((mean, deviation),) = spread([[e.mean] for e in found])
+        print(f"| {name} | {mean:.4g} ± {deviation:.2g} | {np.mean([e.sem for e in found]):.2g} |", flush=True)
 
 
 if __name__ == "__main__":
