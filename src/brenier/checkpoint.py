@@ -23,7 +23,7 @@ from brenier.solution import Estimate, Solution, Status
 from brenier.transport.bounds import Moves
 from brenier.transport.problem import Check
 
-FORMAT = 1
+FORMAT = 2
 BEGUN = "fit.json"  # what is fitted, and how
 SHARE = 0.02  # of the time, for saving inside a stage
 FIRST = 0.1  # seconds that a save takes, as long as none was timed
@@ -31,7 +31,7 @@ KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         *(Estimate, Solution, Check, Moves, transport.BrenierPotential, transport.TransportSolution),
-        *(transport.Cells, transport.SingularSet, transport.LocalGaussians, transport.Extension),
+        *(transport.Cells, transport.SingularSet, transport.ModeTree, transport.LocalGaussians, transport.Extension),
     )
 }
 T = TypeVar("T")

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from brenier.data import Layout
 from brenier.report import Features
 from brenier.solution import Estimate, Solution, Status
 
-FORMAT = 2
+FORMAT = 3
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -123,6 +124,8 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "start": model._start.heights,
         "validation": model.validation_,
         "modes": singular.modes,
+        "parts": singular.parts,
+        **{f"tree.{field.name}": getattr(singular.tree, field.name) for field in fields(singular.tree)},
         "facets": singular.facets,
         "spacing": singular.spacing,
         "masses": extension.masses,
@@ -166,7 +169,8 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     training = config["training"]
     model.training_ = training and Solution(Status[training["status"]], training["seconds"], training["history"])
     mass, threshold = Estimate(*config["singular"]["mass"]), config["singular"]["threshold"]
-    model.singular_ = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold)
+    tree = transport.ModeTree(**_part(t, "tree."))
+    model.singular_ = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold, t["parts"], tree)
     model.extension_ = transport.Extension(
         u=potential,
         masses=t["masses"],
