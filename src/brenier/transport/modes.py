@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from numba import njit
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import dijkstra
-from scipy.special import ndtri
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from brenier.transport.neighbours import neighbours
+from brenier.transport.prominence import coarse_dimension, needed, noise, seen_dimension
 
 NEAREST = 10  # targets that measure the density: fewer are noisier, more blur the valleys of real data
-RISK = 0.05  # the probability that a set with one mode is split
-COARSE = 5  # the coarse dimension of a set of n targets is that seen in balls that hold n / 5 of them
+CHUNK = 4_096  # points whose candidates are measured together
 SOURCES = 24  # targets whose balls tell the coarse dimension
 
 
@@ -60,30 +59,23 @@ class ModeTree:
         rank[kept] = torch.arange(len(kept), device=rank.device)
         return rank[into[self.basin]]
 
-    def depth(self, i: Tensor, j: Tensor) -> Tensor:
-        """Return how deep the valley between the targets i and j is (m,): from the lower of their peaks to the pass.
+    def depth(self, i: Tensor, j: Tensor, level: float | None = None) -> Tensor:
+        """Return how deep the valley between the modes of targets i and j is (m,): from the lower peak to the pass.
 
-        In units of the noise; 0 in one basin, inf across a gap.
+        In units of the noise; 0 in one mode, inf across a gap. The modes are those at a level, as in `modes`.
         """
-        a, b = self.basin[i], self.basin[j]
-        unit = (self.birth - self.saddle) / self.prominence
-        unit = torch.where(torch.isfinite(unit), unit, 1.0)  # the last basin of a part: seen from the other side
-        lower = torch.where(self.birth[a] < self.birth[b], a, b)
-        height, noise = self.birth[lower], torch.zeros_like(self.birth[a])
-        level = torch.full_like(height, math.inf)
-        while True:
-            apart = (a != b).nonzero()[:, 0]
-            first = torch.where(self.saddle[a] >= self.saddle[b], a, b)[apart]
-            apart, first = apart[up := self.saddle[first] > -math.inf], first[up]
-            if not len(apart):
-                break
-            level[apart], noise[apart] = self.saddle[first], unit[first]
-            a, b = (
-                side.index_copy(0, apart, torch.where(side[apart] == first, self.parent[first], side[apart]))
-                for side in (a, b)
-            )
-        inside = torch.where(noise > 0, (height - level) / noise, 0.0)
-        return torch.where(a == b, inside, math.inf)
+        into = self._cut(level)[1]
+        a, b = into[self.basin[i]], into[self.basin[j]]
+        height = self.birth[a].minimum(self.birth[b])
+        unit = (self.birth - self.saddle) / self.prominence  # NaN for a basin without a saddle, which is not asked
+        depth = torch.where(a == b, 0.0, math.inf)
+        while True:  # the side whose saddle is higher ends first
+            first = torch.where(self.saddle[a] >= self.saddle[b], a, b)
+            apart = (a != b) & (self.saddle[first] > -math.inf)
+            if not apart.any():
+                return torch.where(a == b, depth, math.inf)
+            depth = torch.where(apart, (height - self.saddle[first]) / unit[first], depth)
+            a, b = (torch.where(apart & (side == first), self.parent[first], side) for side in (a, b))
 
     def _cut(self, level: float | None) -> tuple[Tensor, Tensor]:
         """The basins that are kept, heaviest first, and the kept basin (b,) that each basin belongs to."""
@@ -96,20 +88,27 @@ class ModeTree:
         return kept[torch.argsort(mass[kept], descending=True, stable=True)], into
 
 
-def mode_tree(y: Tensor, nu: Tensor, part: Tensor, edges: Tensor) -> ModeTree:
+def mode_tree(
+    y: Tensor, nu: Tensor, part: Tensor, edges: Tensor, found: tuple[Tensor, Tensor] | None = None
+) -> ModeTree:
     """Return the merge tree of distinct points y (n, d) of weights nu (n,), whose connected parts (n,) are known.
 
-    Inside a part with n' points, the density at y_i comes from its k = 10 nearest in the part, of mass M_i with itself:
+    Inside a part every point moves to the weighted mean z_i of itself and its k = 10 nearest (a step of mean shift),
+    out of the valleys and onto the ridges of the density. The density at z_i comes from the k + 1 nearest y_j:
 
-        log f_i = log M_i − (m/2) log Σ_j nu_j |y_j − y_i|² / Σ_j nu_j,
+        log f_i = log M_i − (m/2) log Σ_j nu_j |y_j − z_i|² / M_i,      M_i = Σ_j nu_j,
 
-    m the dimension that the same distances show (Levina and Bickel; one for all points of a part). The graph has each
-    point's k nearest and `edges` (e, 2); an edge is as high as the lower of its ends, and no higher than the density
-    that k points in a ball of radius |y_i − y_j|/√2 would have (Chaudhuri and Dasgupta). See `noise` and `needed`.
+    m the dimension that distances to the k nearest show (Levina and Bickel; one for all points of a part). The graph
+    has each z_i's k nearest; both are looked for among the neighbours of y_i and theirs. Where the graph falls into
+    components, neighbours in y and `edges` (e, 2) join them. An edge is as high as the lower of its ends; one of the
+    latter is no higher than the density that k + 1 points in a ball of radius |y_i − y_j|/√2 would have (Chaudhuri and
+    Dasgupta). See `noise` and `needed` for what is significant.
 
-    A part of fewer than 2 (k + 1) points is one basin.
+    A part of fewer than 2 (k + 1) points is one basin. `found` spares the search for the nearest points where their
+    indices and distances (n, k or more) are known; it serves one part only.
 
-    Source: Chazal, Guibas, Oudot, Skraba, Persistence-based clustering in Riemannian manifolds, J. ACM 2013.
+    Source: Chazal, Guibas, Oudot, Skraba, Persistence-based clustering in Riemannian manifolds, J. ACM 2013; Fukunaga
+    and Hostetler 1975 for mean shift.
 
     Example:
         >>> y = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
@@ -129,7 +128,10 @@ def mode_tree(y: Tensor, nu: Tensor, part: Tensor, edges: Tensor) -> ModeTree:
     place = torch.empty_like(order)
     for own, extra in zip(members, bridges, strict=True):
         place[own] = torch.arange(len(own), device=own.device)
-        made.append((own, _part(y[own], nu[own], place[extra], n)))
+        known = None
+        if found is not None and len(members) == 1 and found[0].shape[1] >= NEAREST:
+            known = found[0][:, :NEAREST], found[1][:, :NEAREST]
+        made.append((own, _part(y[own], nu[own], place[extra], n, known)))
     basin, first, columns = torch.empty_like(order), 0, []
     for own, (local, peak, birth, saddle, parent, joins, prominence, least) in made:
         basin[own] = local.to(own) + first
@@ -142,102 +144,93 @@ def mode_tree(y: Tensor, nu: Tensor, part: Tensor, edges: Tensor) -> ModeTree:
     return ModeTree(basin, peak, birth, saddle, parent, joins, prominence, least, mass)
 
 
-def noise(m: float, k: float) -> float:
-    """Return the standard deviation of −(m/2) log of the mean squared distance to the k nearest of Poisson points.
-
-    The volume V_k that holds k points is Gamma(k), and the others lie evenly in it, V_j = V_k U_j: the variance of the
-    first is about 1/k, and Var (m/2) log Σ_j U_j^{2/m} is about m/((m + 4) k).
-
-    Example:
-        >>> round(noise(2, 10), 3)
-        0.365
-    """
-    return math.sqrt((1 + m / (m + 4)) / k)
-
-
-def needed(n: int, k: float, coarse: float, fine: float) -> float:
-    """Return the prominence in units of the noise that one of n targets passes by chance with probability RISK.
-
-    The n/k neighbourhoods are about independent, so that the highest is z = Φ⁻¹((1 − RISK)^{k/n}) above its
-    expectation. A path along a curve crosses the lowest as well, 2 z, and the sampling of its noise adds to it. On a
-    surface half of all lie higher than the pass (the level at which a random field percolates in the plane is its
-    median): about z; with more dimensions there is more room to walk round. So far the factor is 2.4 for a curve, else
-    max(0.9, 0.6 + 1.5/coarse). A coarse dimension below 1.7 is a curve's. Where the fine dimension is 1.5 times the
-    coarse one, noise in many dimensions may lie around a curve: below 2.2 it's taken for one, below 3 the factor is no
-    less than 1.6. Calibrated by `benchmarks/modes.py --null`.
-
-    Example:
-        >>> [round(needed(3000, 10, d, d), 1) for d in (1, 2, 8)]
-        [8.6, 4.8, 3.2]
-    """
-    z = float(ndtri((1 - RISK) ** (min(k, n) / n)))
-    thick = fine > 1.5 * coarse
-    if coarse < (2.2 if thick else 1.7):
-        return 2.4 * z
-    return z * max(1.6 if thick and coarse < 3 else 0.9, 0.6 + 1.5 / coarse)
-
-
-def seen_dimension(distance: Tensor) -> float:
-    """Return the dimension that sorted distances (q, k) to nearest points show: 1 / mean log(r_k / r_j).
-
-    Source: Levina and Bickel, NIPS 2004; MacKay and Ghahramani, 2005, for the mean of the inverses.
-    """
-    ratio = (distance[:, -1:] / distance[:, :-1]).log().mean()
-    return 1 / max(float(ratio), 1e-3)
-
-
-def _part(y: Tensor, nu: Tensor, edges: Tensor, n: int) -> tuple[Tensor, ...]:
+def _part(y: Tensor, nu: Tensor, edges: Tensor, n: int, found: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
     """Basin of every point; peak, birth, saddle, parent, joins, prominence, needed of every basin of one part."""
     size, k = len(y), NEAREST
     if size < 2 * (k + 1):
-        zero = torch.zeros(1, dtype=torch.long)
-        peak = nu.argmax().cpu()[None]
-        none = torch.full((1,), math.inf, dtype=torch.float64)
-        return torch.zeros(size, dtype=torch.long), peak, 0 * none.sign() - 0, -none, zero, zero, none, none.sign()
-    near, distance = neighbours(y, k)
+        zero, none = torch.zeros(1, dtype=torch.long), torch.full((1,), math.inf, dtype=torch.float64)
+        birth = nu.sum().log().cpu()[None]  # there is no density to speak of
+        return zero.expand(size), nu.argmax().cpu()[None], birth, -none, zero, zero, none, torch.zeros_like(none)
+    near, distance = neighbours(y, k) if found is None else found
     m = seen_dimension(distance)
-    around = nu[near]
-    mass = around.sum(1)
-    square = (around * distance.square()).sum(1) / mass
-    height = (nu + mass).log() - m / 2 * square.log()
-    unit = noise(m, float(1 / (around.square().sum(1) / mass.square()).mean()))
-    own = torch.arange(size, device=y.device)[:, None].expand_as(near)
-    every = torch.cat([torch.stack([own, near], 2).flatten(0, 1), edges])
+    z, candidates = _means(y, nu, near), _candidates(near)
+    height, unit = _density(z, y, nu, candidates, m)
+    sides = torch.cat([_pairs(near), edges])
+    every, bridge = _joined(_pairs(_nearest(z, z, candidates, k + 1)[0]), sides, size)
     i, j = every.T
     length = (y[i] - y[j]).norm(dim=1)
-    within = length.square() / 2 * m / (m + 2)
-    most = ((nu + mass)[i].minimum((nu + mass)[j])).log() - m / 2 * within.log()
-    level = height[i].minimum(height[j]).minimum(most)
-    h, low = height.cpu().numpy(), level.cpu().numpy()
-    order = np.lexsort((-height[i].maximum(height[j]).cpu().numpy(), -low))
-    saddle, parent, joins = _merged(h, every.cpu().numpy(), low, order)
+    most = ((k + 1) * nu.mean()).log() - m / 2 * (length.square() / 2 * m / (m + 2)).log()
+    lower, higher = height[i].minimum(height[j]), height[i].maximum(height[j])
+    lower = torch.where(bridge, lower.minimum(most), lower)
+    h, levels = height.cpu().numpy(), lower.cpu().numpy()
+    order = np.lexsort((-higher.cpu().numpy(), -levels))
+    saddle, parent, joins = _merged(h, every.cpu().numpy(), levels, order)
     peaks = np.flatnonzero(saddle < h)
     top = joins.copy()
     top[peaks] = peaks
-    while not np.array_equal(further := top[top], top):
-        top = further
+    while (top[top] != top).any():
+        top = top[top]
     rank = np.zeros(size, np.int64)
     rank[peaks] = np.arange(len(peaks))
     sources = np.argsort(h, kind="stable")[np.linspace(0, size - 1, SOURCES).astype(int)]
-    coarse = coarse_dimension(every.cpu().numpy(), length.cpu().numpy(), sources)
+    lengths = (y[sides[:, 0]] - y[sides[:, 1]]).norm(dim=1).cpu().numpy()
+    coarse = coarse_dimension(sides.cpu().numpy(), lengths, sources)
     least = needed(n, k, coarse, m)
-    birth, low = h[peaks], saddle[peaks]
-    columns = (rank[top], peaks, birth, low, rank[top[parent[peaks]]], rank[top[joins[peaks]]], (birth - low) / unit)
+    high, ends = h[peaks], saddle[peaks]
+    columns = (rank[top], peaks, high, ends, rank[top[parent[peaks]]], rank[top[joins[peaks]]], (high - ends) / unit)
     return *(torch.from_numpy(c) for c in columns), torch.full((len(peaks),), least, dtype=torch.float64)
 
 
-def coarse_dimension(edges: np.ndarray, lengths: np.ndarray, sources: np.ndarray) -> float:
-    """Return the dimension of a graph seen in balls that hold a fifth of its points, along shortest paths from sources.
+def _pairs(near: Tensor) -> Tensor:
+    own = torch.arange(len(near), device=near.device)[:, None].expand_as(near)
+    return torch.stack([own, near], 2).flatten(0, 1)
 
-    It is 1 of a ring or a spiral, however thick it looks from within. Sources that don't reach so many are left out;
-    1, of which most is asked, where none does.
-    """
-    n = int(edges.max()) + 1
-    _, first = np.unique(edges[:, 0] * n + edges[:, 1], return_index=True)
-    graph = coo_array((lengths[first], edges[first].T), shape=(n, n)).tocsr()
-    away = np.sort(dijkstra(graph, directed=False, indices=sources), axis=1)[:, 1 : max(2, n // COARSE) + 1]
-    away = away[np.isfinite(away[:, -1])]
-    return 1.0 if not len(away) else seen_dimension(torch.from_numpy(away))
+
+def _means(z: Tensor, nu: Tensor, near: Tensor) -> Tensor:
+    """The weighted mean (n, d) of each point and its neighbours `near` (n, k)."""
+    total, mass = z * nu[:, None], nu.clone()
+    for column in near.T:
+        total = total + z[column] * nu[column, None]
+        mass = mass + nu[column]
+    return total / mass[:, None]
+
+
+def _density(z: Tensor, y: Tensor, nu: Tensor, candidates: Tensor, m: float) -> tuple[Tensor, float]:
+    """log f (n,) at z from the k + 1 nearest y, and the standard deviation of its noise."""
+    near, square = _nearest(z, y, candidates, NEAREST + 1)
+    weights = nu[near]
+    mass = weights.sum(1)
+    spread = (weights * square).sum(1) / mass
+    effective = float(1 / (weights.square().sum(1) / mass.square()).mean())
+    return mass.log() - m / 2 * spread.log(), noise(m, effective)
+
+
+def _candidates(near: Tensor) -> Tensor:
+    """Each point, its neighbours and theirs (n, 1 + k + k²)."""
+    own = torch.arange(len(near), device=near.device)[:, None]
+    return torch.cat([own, near, near[near].flatten(1)], 1)
+
+
+def _nearest(x: Tensor, points: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k of its candidates that are nearest to each x, nearest first, and squared distances (n, k)."""
+    parts = []
+    for rows, some in zip(x.split(CHUNK), candidates.split(CHUNK), strict=True):
+        some = some.sort(1).values
+        square = (points[some] - rows[:, None]).square().sum(2)
+        square[:, 1:].masked_fill_(some[:, 1:] == some[:, :-1], math.inf)
+        least, place = square.topk(k, largest=False)
+        parts.append((some.gather(1, place), least))
+    near, squares = (torch.cat(part) for part in zip(*parts, strict=True))
+    return near, squares
+
+
+def _joined(edges: Tensor, more: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The edges (e, 2) of a graph of n points with those of `more` that join its components, and which are these."""
+    i, j = edges.cpu().numpy().T
+    label = connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n)), directed=False)[1]
+    component = torch.from_numpy(label).to(edges.device)
+    bridges = more[component[more[:, 0]] != component[more[:, 1]]]
+    return torch.cat([edges, bridges]), torch.arange(len(edges) + len(bridges), device=edges.device) >= len(edges)
 
 
 @njit(nogil=True, cache=True)

@@ -104,7 +104,7 @@ def singular_set(
     edges = edges[~_apart(lengths, spacing[edges[:, 0]], spacing[edges[:, 1]], threshold)]
     parts = _parts(distinct, edges)
     nu = torch.ones(len(alive), dtype=torch.float64, device=y.device) if weights is None else weights[alive].double()
-    tree = mode_tree(distinct, y.new_zeros(n).index_add_(0, index, nu / nu.sum()), parts, edges)
+    tree = mode_tree(distinct, y.new_zeros(n).index_add_(0, index, nu / nu.sum()), parts, edges, (near, distance))
     peak = alive[_first(index, n)[tree.peak]]
     tree = replace(tree, basin=tree.basin[place], peak=peak)
     none = Estimate(0.0, 0.0)
