@@ -386,6 +386,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             labels=self.labels_,
             modes=self.modes_,
             facets=self.singular_.facets,
+            tree=self.singular_.tree,
             x_test=x,
             train=lambda rows: decode(self.codes_[rows]) if values is None else self.layout_.to_network(values[rows]),
             decoded=values is None,

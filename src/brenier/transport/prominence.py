@@ -35,7 +35,7 @@ def needed(n: int, k: float, coarse: float, fine: float) -> float:
     expectation. A path along a curve crosses the lowest as well, 2 z, and the sampling of its noise adds to it. On a
     surface half of all lie higher than the pass (the level at which a random field percolates in the plane is its
     median): about z; with more dimensions there is more room to walk round. So far the factor is 2.4 for a curve, else
-    max(1, 0.5 + 2.1/coarse). A coarse dimension below 1.7 is a curve's. Where the fine dimension is 1.5 times the
+    max(1, 0.8 + 1.5/coarse). A coarse dimension below 1.7 is a curve's. Where the fine dimension is 1.5 times the
     coarse one, noise in many dimensions may lie around a curve, and the sampling of its ridge adds to the noise: below
     2.2 the factor is 3, below 3 no less than 5.2 is asked for. Calibrated by `benchmarks/modes.py --null`.
 
@@ -47,7 +47,7 @@ def needed(n: int, k: float, coarse: float, fine: float) -> float:
     thick = fine > 1.5 * coarse
     if coarse < (2.2 if thick else 1.7):
         return z * (3.0 if thick else 2.4)
-    return max(5.2 if thick and coarse < 3 else 0.0, z * max(1.0, 0.5 + 2.1 / coarse))
+    return max(5.2 if thick and coarse < 3 else 0.0, z * max(1.0, 0.8 + 1.5 / coarse))
 
 
 def seen_dimension(distance: Tensor) -> float:
