@@ -328,9 +328,10 @@ def _pictures(material: Material) -> dict[str, Picture]:
         ),
         "Modes": Picture(
             _mode_tree(material),
-            "Each peak of the training codes' density that is more than chance, with the training sample at it, of "
-            "images. A line reaches from the peak down to the highest pass to a denser mode; one that reaches none "
-            "lies beyond a gap. Below: number, share of samples"
+            "The peaks of the training codes' density that are more than chance"
+            + (", each with the training sample at it" if material.x_test.ndim > 2 else "")
+            + ". A line reaches from the peak down to the highest pass to a denser mode; one that reaches none lies "
+            "beyond a gap. Below: number, share of samples"
             + (", commonest label and its share." if material.labels is not None else "."),
             "Tree of the modes by density, with the sample at each peak",
         ),
