@@ -53,8 +53,8 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     Attributes, after `fit`:
         codes_ (n, d), one per training sample, the targets of the transport; labels_ (n,) or None; modes_ (n,), the
-        mode of every training sample; chart_, transport_ (a Solution), cells_, singular_, extension_; training_ (a
-        Solution or None); layout_, of the data; validation_ (k,) rows; seconds_, by stage.
+        significant mode of every training sample, see `modes`; chart_, transport_ (a Solution), cells_, singular_,
+        extension_; training_ (a Solution or None); layout_, of the data; validation_ (k,) rows; seconds_, by stage.
 
     Source: An et al., AE-OT, ICLR 2020; Lei, Su, Cui, Yau, Gu, A geometric view of optimal transportation, 2019.
 
@@ -141,7 +141,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def reweight(self, weights: Any) -> Self:
         """Give the training samples new weights (n,) and solve again from where the transport stands: no retraining.
 
-        Balance classes, favour a mode, or drop one (weight 0).
+        Balance classes, favour a mode, or drop one (weight 0). The modes are found again, of the weighted samples.
 
         Raises:
             ValueError: weights of another length, negative, or with another sum than 1.
@@ -172,7 +172,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self._start = self.transport_.potential if start is None else start
         u = self.transport_.potential
         self.cells_ = self._stage("cells", lambda _: transport.cells(u, source, generator=generator), generator)
-        split = partial(transport.singular_set, u, source, self.cells_, generator)
+        split = partial(transport.singular_set, u, source, self.cells_, generator, target.weights)
         self.singular_ = self._stage("singular set", lambda _: split(), generator)
         # 5: from finitely many codes to new ones
         extend = partial(
@@ -192,10 +192,26 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.modes_ = self.singular_.modes.cpu().numpy()
         return self
 
+    def modes(self, level: float | None = None) -> np.ndarray:
+        """Return the mode (n,) of every training sample at a level of prominence: how far a mode's density rises above
+        the highest pass to a denser one, in standard deviations of its estimate.
+
+        None is the level at which modes are significant, as in `modes_`. A lower level splits finer, down to 0, where
+        every local maximum of the density is a mode; a higher one merges, up to inf, where only gaps part modes.
+        0 is the heaviest. See `singular_.tree`.
+
+        Raises:
+            ValueError: a level below 0, or none at all (NaN).
+        """
+        self._check()
+        if level is not None and not level >= 0:
+            raise ValueError(f"level must be None or at least 0, got {level}")
+        return self.singular_.tree.modes(level).cpu().numpy()
+
     def sample(
         self, n: int, seed: int = 0, mode: int | None = None, label: Any = None, batch_size: int = 256
     ) -> np.ndarray | Tensor:
-        """n new samples, in the layout and range of the data; of one `mode` or one `label` only, where given.
+        """n new samples, in the layout and range of the data; of one `mode` of modes_ or one `label`, where given.
 
         Sample i depends on the seed and on i alone. Of a table it has all columns, that of the labels included.
 
@@ -371,6 +387,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             labels=self.labels_,
             modes=self.modes_,
             facets=self.singular_.facets,
+            tree=self.singular_.tree,
             x_test=x,
             train=lambda rows: decode(self.codes_[rows]) if values is None else self.layout_.to_network(values[rows]),
             decoded=values is None,

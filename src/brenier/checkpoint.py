@@ -23,7 +23,7 @@ from brenier.solution import Estimate, Solution, Status
 from brenier.transport.bounds import Moves
 from brenier.transport.problem import Check
 
-FORMAT = 1
+FORMAT = 2
 BEGUN = "fit.json"  # what is fitted, and how
 SHARE = 0.02  # of the time, for saving inside a stage
 FIRST = 0.1  # seconds that a save takes, as long as none was timed
@@ -32,7 +32,7 @@ KINDS: dict[str, Any] = {
     for kind in (
         *(Estimate, Solution, Check, Moves, transport.BrenierPotential, transport.TransportSolution),
         *(manifold.ChartSolution, manifold.Verdict, manifold.Fold, manifold.Trained),
-        *(transport.Cells, transport.SingularSet, transport.LocalGaussians, transport.Extension),
+        *(transport.Cells, transport.SingularSet, transport.ModeTree, transport.LocalGaussians, transport.Extension),
     )
 }
 T = TypeVar("T")

@@ -36,7 +36,9 @@ class Trials:
 
     def __str__(self) -> str:
         tried = ", ".join(f"{dim}: {score}" for dim, score in self.scores.items())
-        return f"{self.chosen} dimensions; squared energy distance of new samples to held-out ones by dimension: {tried}"
+        return (
+            f"{self.chosen} dimensions; squared energy distance of new samples to held-out ones by dimension: {tried}"
+        )
 
 
 def rungs(start: int, most: int) -> list[int]:

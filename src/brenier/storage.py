@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from brenier import disk, manifold, measures, transport
+from brenier import disk, manifold, transport
 from brenier.data import Layout
 from brenier.report import Features
 from brenier.solution import Estimate, Solution, Status
 
 FORMAT = 3
-READ = (2, 3)  # 2 had another extension, which is made anew from the transport
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -77,12 +77,10 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         known = stated[CONFIG], stated[WEIGHTS]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / CONFIG} is damaged: it isn't the JSON record that was saved") from None
-    if (known_format := config.get("format")) not in READ:
+    if (known_format := config.get("format")) != FORMAT:
         newer = isinstance(known_format, int) and known_format > FORMAT
         out = "load it with a newer brenier" if newer else "fit again, or load it with the brenier that wrote it"
-        raise ValueError(
-            f"{folder / CONFIG} has format {known_format}, this version reads formats {READ[0]} and {READ[1]}: {out}"
-        )
+        raise ValueError(f"{folder / CONFIG} has format {known_format}, this version reads format {FORMAT}: {out}")
     if _checksum(config) != known[0] or text != json.dumps(config, indent=1):  # 1e-05 and 1E-05 are one number
         raise ValueError(f"{folder / CONFIG} was changed after it was saved: its checksum differs")
     weights = (folder / WEIGHTS).read_bytes()
@@ -131,6 +129,8 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "start": model._start.heights,
         "validation": model.validation_,
         "modes": singular.modes,
+        "parts": singular.parts,
+        **{f"tree.{field.name}": getattr(singular.tree, field.name) for field in fields(singular.tree)},
         "facets": singular.facets,
         "spacing": singular.spacing,
         "masses": extension.masses,
@@ -150,10 +150,7 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     if config["chart"] is None and chart is None:
         raise ValueError("the model has a chart of the user's own: load it with chart=(encoder, decoder)")
     model.chart_ = manifold.Chart(*chart) if chart is not None else manifold.build(config["chart"])
-    weights = _part(t, "chart.")
-    if chart is None and weights.keys() != model.chart_.state_dict().keys():
-        raise ValueError("the model has a chart of an earlier version, which this one can't build: fit it again")
-    model.chart_.load_state_dict(weights)
+    model.chart_.load_state_dict(_part(t, "chart."))
     model.chart_.eval()
     model.layout_ = Layout.from_dict(config["layout"])
     model.n_features_in_ = math.prod(model.layout_.shape)
@@ -177,7 +174,8 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     training = config["training"]
     model.training_ = training and _training(training)
     mass, threshold = Estimate(*config["singular"]["mass"]), config["singular"]["threshold"]
-    model.singular_ = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold)
+    tree = transport.ModeTree(**_part(t, "tree."))
+    model.singular_ = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold, t["parts"], tree)
     model.extension_ = _extension(model, config, t)
     model._data, model._features = None, None
     if config["features"] is not None:
@@ -187,22 +185,11 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
 
 
 def _extension(model: Any, config: dict[str, Any], t: dict[str, Tensor]) -> transport.Extension:
-    """The extension as it was saved; that of a model of format 2 anew, of the kind and with the judges that it had."""
-    u, singular = model.transport_.potential, model.singular_
-    if config["format"] == 2:
-        return transport.extend(
-            u,
-            measures.Gaussian(u.dim),
-            config["extension"]["kind"],
-            judges=model.validation_,
-            singular=singular,
-            generator=torch.Generator().manual_seed(config["parameters"]["seed"]),
-            weights=model.weights_,
-        )
+    """The extension as it was saved."""
     local = transport.LocalGaussians.of(t["codes"], t["local.starts"], t["local.near"], t["local.weights"])
     return transport.Extension(
-        u=u,
-        singular=singular,
+        u=model.transport_.potential,
+        singular=model.singular_,
         local=local,
         masses=t["masses"],
         centroids=t["centroids"],
@@ -225,7 +212,7 @@ def _chosen(training: Solution) -> dict[str, Any]:
 
 
 def _training(record: dict[str, Any]) -> Solution:
-    """The fit of a chart that `pack` recorded, or one that an earlier version did."""
+    """The fit of a chart that `pack` recorded."""
     known = Status[record["status"]], record["seconds"], record["history"]
     if "rows" not in record:
         return Solution(*known)

@@ -60,5 +60,12 @@ def test_verdicts_follow_the_numbers():
     assert "no difference" in _likeness(Estimate(0.51, 0.01))
     assert "slight" in _likeness(Estimate(0.53, 0.01))
     assert "can tell" in _likeness(Estimate(0.8, 0.01))
-    assert _modes(np.array([0, 0, 1])) == ("2 modes", "Gaps part the training codes into groups of 2, 1 samples.")
+    assert _modes(np.array([0, 0, 1]), 2, None) == (
+        "2 modes",
+        "The training codes gather around peaks of density of 2, 1 samples. Gaps lie between them.",
+    )
+    assert _modes(np.array([0, 0, 1]), 1, np.array(["a", "b", "b"]))[1].endswith(
+        "Valleys deeper than chance lie between them. 67% of the samples have the commonest label of their mode."
+    )
+    assert "and gaps between 2 groups." in _modes(np.array([0, 0, 1, 2]), 2, None)[1]
     assert _percent(Estimate(0.9945, 0.0039)) == "99.45% ± 0.39"

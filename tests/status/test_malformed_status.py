@@ -304,12 +304,12 @@ FOLDERS = {  # what happens to a model folder, the type of the error, and words 
     "an older format": (
         signed(format=1),
         ValueError,
-        "has format 1, this version reads formats 2 and 3: fit again",
+        "has format 1, this version reads format 3: fit again",
     ),
     "a newer format": (
         signed(format=99),
         ValueError,
-        "this version reads formats 2 and 3: load it with a newer",
+        "this version reads format 3: load it with a newer",
     ),
     "a format in words": (signed(format="two"), ValueError, "has format two"),
     "half the weights": (cut("model.safetensors", 0.5), ValueError, "model.safetensors was changed or cut"),
@@ -451,9 +451,9 @@ def test_any_changed_byte_of_a_checkpoint_is_refused_by_name(unfinished, tmp_pat
 def test_a_checkpoint_of_another_format_is_refused(unfinished, tmp_path, monkeypatch):
     folder = tmp_path / "checkpoint"
     shutil.copytree(unfinished, folder)
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(checkpoint, "FORMAT", 3)
     with pytest.raises(
-        ValueError, match=r"fit\.json has format 1, this version reads format 2: remove .* to start anew"
+        ValueError, match=r"fit\.json has format 2, this version reads format 3: remove .* to start anew"
     ):
         begun(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -17,11 +18,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from brenier.report import baselines, figures, maps
+from brenier.report import modes as mode_figures
 from brenier.report.arrays import nearest
 from brenier.report.numbers import exact_copies
 from brenier.report.page import Finding, Picture, Table, number, write_page
 from brenier.report.style import as_numpy
 from brenier.solution import Estimate, Solution
+from brenier.transport import ModeTree
 
 MIXTURE_ROWS = 20_000  # codes that the mixture is fitted on, at most: EM on 60,000 takes over a minute
 JUMPS = 250  # singular facets drawn, at most: more would hide the codes
@@ -53,6 +56,7 @@ class Material:
         codes, test, new: training codes (n, d), test codes (k, d), generated codes (m, d).
         known: which training codes (n,) bool are not those of test samples.
         labels, modes, facets: of the training codes, (n,) or None, (n,), (k, 2).
+        tree: the basins of their density; `modes` are its significant ones.
         x_test: test samples (k, ...).
         train: row numbers to training samples; `decoded` says that they are decoded codes.
         decode: codes to samples.
@@ -71,6 +75,7 @@ class Material:
     labels: np.ndarray | None
     modes: np.ndarray
     facets: Tensor
+    tree: ModeTree
     x_test: Tensor
     train: Callable[[np.ndarray], Tensor]
     decoded: bool
@@ -199,7 +204,7 @@ def _findings(material: Material, numbers: Mapping[str, Mapping[str, Estimate]])
             _percent(own["copies"]),
             f"The share of exact copies of training codes among {len(material.new):,} new codes.",
         ),
-        Finding(*_modes(material.modes)),
+        Finding(*_modes(material.modes, len(material.tree.modes(math.inf).unique()), material.labels)),
         Finding(
             _percent(own["accepted"]),
             "The share of the noise that becomes a sample on its first draw. The rest lies on the singular set "
@@ -241,12 +246,23 @@ def _likeness(c2st: Estimate) -> str:
     return f"A classifier {verdict}: this share of its verdicts, new or test code, is right, where guessing has 0.5."
 
 
-def _modes(modes: np.ndarray) -> tuple[str, str]:
+def _modes(modes: np.ndarray, parts: int, labels: np.ndarray | None) -> tuple[str, str]:
+    """How many modes, of what size, what parts them, and how pure they are where labels are known."""
     sizes = np.bincount(modes)
     if len(sizes) == 1:
-        return "1 mode", "All training codes are connected: no gap parts them into groups."
+        return (
+            "1 mode",
+            "The density of the training codes has one peak: no gap parts them, no dip is more than chance.",
+        )
     shown = ", ".join(f"{size:,}" for size in sizes[:10]) + (", …" if len(sizes) > 10 else "")
-    return f"{len(sizes):,} modes", f"Gaps part the training codes into groups of {shown} samples."
+    between = "Valleys deeper than chance lie between them"
+    if parts > 1:
+        between = "Gaps lie between them" if parts == len(sizes) else f"{between} and gaps between {parts:,} groups"
+    said = f"The training codes gather around peaks of density of {shown} samples. {between}."
+    if labels is not None:
+        most = [np.unique(labels[modes == mode], return_counts=True)[1].max() for mode in range(len(sizes))]
+        said += f" {sum(most) / len(modes):.0%} of the samples have the commonest label of their mode."
+    return f"{len(sizes):,} modes", said
 
 
 def _percent(share: Estimate) -> str:
@@ -310,6 +326,15 @@ def _pictures(material: Material) -> dict[str, Picture]:
             "of the nearest training code.",
             "Map of training codes with the singular set, beside new codes",
         ),
+        "Modes": Picture(
+            _mode_tree(material),
+            "The peaks of the training codes' density that are more than chance"
+            + (", each with the training sample at it" if material.x_test.ndim > 2 else "")
+            + ". A line reaches from the peak down to the highest pass to a denser mode; one that reaches none lies "
+            "beyond a gap. Below: number, share of samples"
+            + (", commonest label and its share." if material.labels is not None else "."),
+            "Tree of the modes by density, with the sample at each peak",
+        ),
         "Interpolations": Picture(
             _interpolations(material, cloud),
             "Straight lines between the codes of two test samples, decoded at even steps.",
@@ -329,6 +354,8 @@ def _pictures(material: Material) -> dict[str, Picture]:
     }
     if material.training is None:
         del pictures["Reconstructions"]
+    if material.modes.max() == 0:
+        del pictures["Modes"]
     if material.columns is None:
         return pictures
     columns = Picture(
@@ -337,6 +364,21 @@ def _pictures(material: Material) -> dict[str, Picture]:
         "Histograms of each column of the table, new rows and test rows",
     )
     return {"New samples": pictures.pop("New samples"), "Columns": columns, **pictures}
+
+
+def _mode_tree(material: Material) -> Figure:
+    tree = material.tree
+    kept = tree.kept()
+    number = torch.empty_like(tree.peak).index_copy_(0, kept, torch.arange(len(kept), device=kept.device))
+    images = material.x_test.ndim > 2
+    return mode_figures.mode_tree(
+        tree.birth[kept],
+        tree.saddle[kept],
+        number[tree.parent[kept]],
+        material.modes,
+        material.train(tree.peak[kept[: mode_figures.MOST]].cpu().numpy()) if images else None,
+        material.labels,
+    )
 
 
 def _spread(size: int, most: int) -> np.ndarray:

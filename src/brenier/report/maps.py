@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from brenier.report.arrays import matrix
-from brenier.report.style import HAIR, INK, MUTED, WIDTH, as_numpy, figure, palette, panel, plane, split
+from brenier.report.style import GROUPS, HAIR, INK, MUTED, PAPER, WIDTH, as_numpy, figure, palette, panel, plane, split
 
 POINTS = 6000  # drawn at most: more would only be ink, or megabytes
 
@@ -40,6 +41,17 @@ def _draw(axes: Axes, points: np.ndarray, groups: np.ndarray, colours: dict[Any,
     for name, colour, inside in split(groups[rows], colours):
         shown = points[rows][inside]
         axes.scatter(shown[:, 0], shown[:, 1], s=5, color=colour, alpha=0.7, linewidths=0, label=name, rasterized=True)
+
+
+def _number(axes: Axes, points: np.ndarray, groups: np.ndarray) -> None:
+    """Write the name of each of the 30 largest groups at its median point: there are fewer colours than groups."""
+    names, counts = np.unique(groups, return_counts=True)
+    if len(names) <= len(GROUPS):
+        return
+    for name in names[np.argsort(-counts, kind="stable")[:30]]:
+        x, y = np.median(points[groups == name], 0)
+        text = axes.text(x, y, str(name), fontsize=7, fontweight="bold", color=INK, ha="center", va="center")
+        text.set_path_effects([withStroke(linewidth=2, foreground=PAPER)])
 
 
 def _key(made: Figure, axes: Axes, what: str) -> None:
@@ -89,6 +101,8 @@ def code_map(
     place = ("code 1", "code 2") if codes.shape[1] <= 2 else (f"principal plane, {kept:.0%} of the variance", "")
     _draw(panel(frames[0], title, *place), flat, groups, colours)
     segments = flat[facets[_thin(len(facets), POINTS)]]
+    if what == "mode":
+        _number(frames[0], flat, groups)
     frames[0].add_collection(LineCollection(list(segments), colors=INK, linewidths=0.5, alpha=0.35))
     if new is not None:
         new, kinds, _ = _checked(new, new_groups, None)

@@ -95,7 +95,7 @@ class Extension:
             moved = self.local.draw(cell, ripples(x, self.frequency)[row])
         codes = torch.zeros(len(x), self.u.dim, dtype=torch.float64, device=x.device)
         codes.index_add_(0, row, weights[row, place, None] * moved)
-        part = self.singular.modes[indices[:, 0]]
+        part = self.singular.parts[indices[:, 0]]
         large = (part < len(self.shift)).nonzero()[:, 0]
         part = part[large]
         codes[large] = (self.stretch[part] @ codes[large, :, None])[:, :, 0] + self.shift[part]
@@ -167,7 +167,7 @@ def extend(
     singular = singular_set(u, source, found, generator) if singular is None else singular
     nu = (found.masses if weights is None else weights).double()
     if kind == "local":
-        local, strength = choose(u.points, nu, singular.modes, strength, judges)
+        local, strength = choose(u.points, nu, singular.parts, strength, judges)
     else:
         local, strength = lone(u.points), 1.0
     none = nu.new_zeros(0, u.dim, u.dim)
@@ -196,10 +196,10 @@ def _with_moments(bare: Extension, source: Source, nu: Tensor, generator: torch.
     d = bare.u.dim
     x = source.sample(min(JUDGED, NUMBERS // d**2), generator).to(bare.u.points)
     codes, accepted = bare(x)
-    part = bare.singular.modes[torch.cat([bare.u.cell(rows) for rows in x.split(CHUNK)])]
+    part = bare.singular.parts[torch.cat([bare.u.cell(rows) for rows in x.split(CHUNK)])]
     stretch, shift = [], []
-    for p in range(int(bare.singular.modes.max()) + 1):
-        drawn, own = codes[accepted & (part == p)].double(), bare.singular.modes == p
+    for p in range(int(bare.singular.parts.max()) + 1):
+        drawn, own = codes[accepted & (part == p)].double(), bare.singular.parts == p
         if len(drawn) < ENOUGH * d:  # parts come by size: the others are smaller
             break
         (mean, covariance), (goal, spread) = moments_of(drawn), moments_of(bare.u.points[own], nu[own])

@@ -1,4 +1,4 @@
-"""The singular set: the facets at which the transport jumps over a gap in the target, and the modes they part."""
+"""The singular set: the facets at which the transport jumps over a gap in the target, the parts, and their modes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from torch import Tensor
 from brenier.measures import Source
 from brenier.solution import Estimate
 from brenier.transport.cells import Cells, NoiseView, cells
+from brenier.transport.modes import ModeTree, mode_tree
 from brenier.transport.neighbours import nearest, neighbours
 from brenier.transport.potential import BrenierPotential
 
 NEIGHBOURHOOD = 12  # targets that make a neighbourhood, where so many are near
-SPACING = 5  # the local spacing is the distance to the fifth nearest target; no smaller group makes a mode
+SPACING = 5  # the local spacing is the distance to the fifth nearest target; no smaller group makes a part
 SLACK = 1.25  # a jump is singular when it is longer than 99 % of the distances inside neighbourhoods by this factor
 BAND = 0.1  # the share of a cell, from facet to vertex level, in which the extension interpolates
 
@@ -28,8 +29,10 @@ class SingularSet:
 
     A pair of targets is singular when |y_i − y_j| > threshold · sqrt(spacing_i spacing_j).
 
-    facets (k, 2) long, the singular facets; modes (n,) long, the mode of every target, 0 the largest; mass, the share
-    of noise that an extension redraws since it would have to interpolate across; spacing (n,), distance to the fifth
+    facets (k, 2) long, the singular facets; parts (n,) long, the part of every target, of those that gaps leave
+    connected, 0 the largest; tree, the basins of the density inside the parts and the passes between them; modes (n,)
+    long, the mode of every target, `tree.modes()`: the basins that are significant, 0 the heaviest; mass, the share of
+    noise that an extension redraws since it would have to interpolate across; spacing (n,), distance to the fifth
     nearest target; threshold, the largest regular jump in units of spacing.
     """
 
@@ -38,21 +41,35 @@ class SingularSet:
     mass: Estimate
     spacing: Tensor
     threshold: float
+    parts: Tensor
+    tree: ModeTree
 
     def separates(self, distance: Tensor, i: Tensor, j: Tensor) -> Tensor:
         """Whether the pairs (i, j) of targets at `distance` lie on two sides of a gap."""
-        return distance > self.threshold * (self.spacing[i] * self.spacing[j]).sqrt()
+        return _apart(distance, self.spacing[i], self.spacing[j], self.threshold)
 
 
 def singular_set(
-    u: BrenierPotential, source: Source, found: Cells | None = None, generator: torch.Generator | None = None
+    u: BrenierPotential,
+    source: Source,
+    found: Cells | None = None,
+    generator: torch.Generator | None = None,
+    weights: Tensor | None = None,
 ) -> SingularSet:
-    """The singular facets of u, the modes they part and the share of noise lost to them.
+    """Return the singular facets of u, the parts and modes of its targets, and the share of noise lost to the facets.
 
     A facet is singular when its jump |y_i − y_j| is long against the targets' own local spacing: longer, by a factor of
     1.25, than 99 % of the distances inside neighbourhoods of 12 targets, each in units of the geometric mean of the two
-    spacings. Modes are the targets still connected by regular facets and regular nearest neighbours; fewer than six
-    targets alone are no mode and join the nearest one. `found` spares the cells when they are known.
+    spacings. Parts are the targets still connected by regular facets and regular nearest neighbours; fewer than six
+    targets alone are no part and join the nearest one. Modes are the significant basins of the density in each part,
+    see `mode_tree`.
+
+    Args:
+        u: a solved potential of n targets.
+        source: the measure it carries.
+        found: the cells, where they are known.
+        generator: where the randomness comes from.
+        weights: of the targets (n,), for their density; equal by default. A target without a cell has none.
 
     Source: Figalli, Regularity properties of optimal maps between nonconvex domains, 2010, for why T must jump.
 
@@ -79,16 +96,30 @@ def singular_set(
     # a target whose cell no sample entered has the place, spacing and mode of the nearest one that is alive
     place = nearest(u.points - u.centre, distinct, 1)[:, 0]
     place[alive] = index
-    every = spacing[place]
-    jumps = (u.points[found.facets[:, 0]] - u.points[found.facets[:, 1]]).double().norm(dim=1)
-    draft = SingularSet(found.facets, torch.zeros(0), Estimate(0.0, 0.0), every, threshold)
-    cut = draft.separates(jumps, found.facets[:, 0], found.facets[:, 1])
+    i, j = found.facets.T
+    jumps = (u.points[i] - u.points[j]).double().norm(dim=1)
+    cut = _apart(jumps, spacing[place[i]], spacing[place[j]], threshold)
     edges = torch.cat([place[found.facets[~cut]], _pairs(near)])
     lengths = (distinct[edges[:, 0]] - distinct[edges[:, 1]]).norm(dim=1)
-    regular = lengths <= threshold * (spacing[edges[:, 0]] * spacing[edges[:, 1]]).sqrt()
-    modes = _modes(distinct, edges[regular])
-    result = replace(draft, facets=found.facets[cut], modes=modes[place])
+    edges = edges[~_apart(lengths, spacing[edges[:, 0]], spacing[edges[:, 1]], threshold)]
+    parts = _parts(distinct, edges)
+    nu = torch.ones(len(alive), dtype=torch.float64, device=y.device) if weights is None else weights[alive].double()
+    tree = mode_tree(distinct, y.new_zeros(n).index_add_(0, index, nu / nu.sum()), parts, edges, (near, distance))
+    peak = alive[_first(index, n)[tree.peak]]
+    tree = replace(tree, basin=tree.basin[place], peak=peak)
+    none = Estimate(0.0, 0.0)
+    result = SingularSet(found.facets[cut], tree.modes(), none, spacing[place], threshold, parts[place], tree)
     return replace(result, mass=_mass(u, source, result, generator))
+
+
+def _apart(distance: Tensor, spacing_i: Tensor, spacing_j: Tensor, threshold: float) -> Tensor:
+    return distance > threshold * (spacing_i * spacing_j).sqrt()
+
+
+def _first(index: Tensor, n: int) -> Tensor:
+    """The first row (n,) that has each of the numbers 0..n − 1 in `index`."""
+    rows = torch.arange(len(index), device=index.device)
+    return torch.full((n,), len(index), device=index.device).scatter_reduce_(0, index, rows, "amin")
 
 
 def _pairs(near: Tensor) -> Tensor:
@@ -107,8 +138,8 @@ def _regular(y: Tensor, near: Tensor, spacing: Tensor, at_most: int = 2048) -> f
     return ratio.kthvalue(max(1, int(0.99 * len(ratio)))).values.item()
 
 
-def _modes(y: Tensor, edges: Tensor) -> Tensor:
-    """Connected components, the largest first; parts of SPACING targets or fewer join the mode that is nearest."""
+def _parts(y: Tensor, edges: Tensor) -> Tensor:
+    """Connected components, the largest first; those of SPACING targets or fewer join the part that is nearest."""
     n = len(y)
     first, second = edges.cpu().numpy().T
     graph = coo_array(([True] * len(edges), (first, second)), shape=(n, n))
