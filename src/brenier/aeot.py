@@ -20,6 +20,7 @@ from brenier import data, device, manifold, measures, report, storage, transport
 from brenier.checkpoint import Checkpoint, fingerprint
 from brenier.checks import whole
 from brenier.generate import Draw, TransportSampler
+from brenier.ladder import Trials, climb
 from brenier.solution import Estimate, Keeper, Solution
 
 T = TypeVar("T")
@@ -34,7 +35,8 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A generative model: an autoencoder learns the data manifold, a convex transport the distribution on it.
 
     Args:
-        latent_dim: dimension of the codes; None takes it from the intrinsic dimension of the data (TwoNN).
+        latent_dim: dimension of the codes; None tries several from the intrinsic dimension of the data (TwoNN) upwards
+            by short fits and takes the one that held-out samples like best, see `ladder.climb`.
         chart: None builds a network for the data, for a table where `latent_dim` is given; "identity" takes the samples
             themselves as codes, as None does for a table without `latent_dim`; "network" always builds one; a pair
             (encoder, decoder) of `nn.Module`s is trained as it is.
@@ -130,7 +132,8 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.validation_ = rows[: math.ceil(self.validation * len(samples))].sort().values
 
         with self._watched(samples, checkpoint, callback):
-            # 1, 2: samples to codes, by a chart of the manifold they lie on
+            # 1, 2: samples to codes, by a chart of the manifold they lie on; of how many dimensions, short fits say
+            self.dimension_ = self._stage("dimension", lambda _: self._dimension(samples.values, place))
             learn = partial(self._learn, samples.values, place)
             self.chart_, self.training_, self.codes_ = self._stage("manifold", learn)
 
@@ -401,6 +404,7 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 "samples": f"{self.layout_.kind} of {' × '.join(map(str, self.layout_.shape))}, {self.layout_.dtype}",
                 **{k: v for k, v in self.get_params(deep=False).items() if v is not None and k != "progress"},
                 "latent_dim": self.codes_.shape[1],
+                **({"dimensions tried": str(self.dimension_)} if self.dimension_ and self.dimension_.scores else {}),
                 "epochs": 0 if self.training_ is None else len(self.training_.history),
                 "strength of the extension": f"{self.extension_.strength:.3g}",
             },
@@ -493,32 +497,45 @@ class AEOT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self, values: np.ndarray, place: torch.device, keeper: Keeper | None
     ) -> tuple[manifold.Chart, Solution | None, Tensor]:
         """The chart, trained, how that went, and the codes of all samples."""
-        self.chart_ = self._chart(values)
+        self.chart_ = self._chart(None if self.dimension_ is None else self.dimension_.chosen)
         training = self._train(values, place, keeper)
         return self.chart_, training, self.chart_.encode(values, to_network=self.layout_.to_network).cpu()
 
-    def _chart(self, values: np.ndarray) -> manifold.Chart:
-        if isinstance(self.chart, tuple):
-            return manifold.Chart(*self.chart)
+    def _dimension(self, values: np.ndarray, place: torch.device) -> Trials | None:
+        """The latent dimensions that were tried and the one chosen; None where the samples are the codes or the chart
+        is the user's own.
+        """
         shape, n = self.layout_.network_shape, len(values)
-        if self.chart == "identity" or (
-            self.chart is None
-            and self.layout_.kind == "table"
-            and self.latent_dim is None
-            and self.latent == "euclidean"
-        ):
+        table = self.layout_.kind == "table" and self.latent_dim is None and self.latent == "euclidean"
+        if self.chart == "identity" or (self.chart is None and table):
             if self.layout_.kind == "images":
                 raise ValueError(
                     f"chart 'identity' takes vectors as codes, or tables, got images of shape {self.layout_.shape}"
                 )
-            return manifold.Chart.identity()
-        dim = self.latent_dim
-        if dim is None:
+            return None
+        if isinstance(self.chart, tuple):
+            return None
+        if self.latent_dim is not None:
+            trials = Trials({}, self.latent_dim)
+        else:
             flat = self.layout_.to_network(values).numpy() if self.layout_.kind == "table" else values.reshape(n, -1)
             estimate = manifold.intrinsic_dimension(flat, seed=self.seed)
-            dim = min(max(round(estimate.mean), 1), math.prod(shape), n - 1)
-        if dim >= n:
-            raise ValueError(f"latent_dim must be less than the number of samples, got {dim} for {n} samples")
+            trials = Trials({}, min(max(round(estimate.mean), 1), math.prod(shape), n - 1))
+            if self.latent == "euclidean":
+                trials = climb(
+                    values, self.validation_, trials.chosen, self._chart, self.layout_.to_network, place, self.seed
+                )
+        if trials.chosen >= n:
+            raise ValueError(f"latent_dim must be less than the number of samples, got {trials.chosen} for {n} samples")
+        return trials
+
+    def _chart(self, dim: int | None) -> manifold.Chart:
+        """The untrained chart for codes of `dim` numbers; None where the codes are given."""
+        if isinstance(self.chart, tuple):
+            return manifold.Chart(*self.chart)
+        if dim is None:
+            return manifold.Chart.identity()
+        shape = self.layout_.network_shape
         kind = {"kind": "mlp", "dim": shape[0]} if len(shape) == 1 else {"kind": "convolutional", "shape": list(shape)}
         return manifold.build({**kind, "latent_dim": dim, "latent": self.latent}, generator=self._generator(3))
 

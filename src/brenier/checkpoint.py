@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from brenier import disk, manifold, transport
+from brenier.ladder import Trials
 from brenier.solution import Estimate, Solution, Status
 from brenier.transport.bounds import Moves
 from brenier.transport.problem import Check
@@ -30,7 +31,7 @@ FIRST = 0.1  # seconds that a save takes, as long as none was timed
 KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        *(Estimate, Solution, Check, Moves, transport.BrenierPotential, transport.TransportSolution),
+        *(Estimate, Trials, Solution, Check, Moves, transport.BrenierPotential, transport.TransportSolution),
         *(manifold.ChartSolution, manifold.Verdict, manifold.Fold, manifold.Trained),
         *(transport.Cells, transport.SingularSet, transport.ModeTree, transport.LocalGaussians, transport.Extension),
     )

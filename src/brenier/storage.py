@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from brenier import disk, manifold, transport
 from brenier.data import Layout
+from brenier.ladder import Trials
 from brenier.report import Features
 from brenier.solution import Estimate, Solution, Status
 
@@ -107,6 +108,11 @@ def pack(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     config = {
         "parameters": model.get_params(deep=False) | ({"chart": None} if own_chart else {}),
         "chart": model.chart_.spec,
+        "dimension": model.dimension_
+        and {
+            "scores": [[dim, *score] for dim, score in model.dimension_.scores.items()],
+            "chosen": model.dimension_.chosen,
+        },
         "layout": model.layout_.asdict(),
         "classes": None if classes is None else classes.tolist(),
         "features": None if features is None else features.spec,
@@ -152,6 +158,8 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     model.chart_ = manifold.Chart(*chart) if chart is not None else manifold.build(config["chart"])
     model.chart_.load_state_dict(_part(t, "chart."))
     model.chart_.eval()
+    tried = config["dimension"]
+    model.dimension_ = tried and Trials({dim: Estimate(*score) for dim, *score in tried["scores"]}, tried["chosen"])
     model.layout_ = Layout.from_dict(config["layout"])
     model.n_features_in_ = math.prod(model.layout_.shape)
     model.labels_ = None if config["classes"] is None else np.array(config["classes"])[t["labels"].numpy()]
