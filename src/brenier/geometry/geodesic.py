@@ -138,6 +138,7 @@ def connect(
     start = torch.stack([x, y], 1) if start is None else start
     with torch.no_grad():
         checked(metric, x), checked(metric, y)
+        of.look(metric, x)
         return _connect(metric, start, n, tol, [] if history is None else history)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import jvp
 
 from brenier.geometry import metric as of
 from brenier.geometry.batch import as_points, chunks
@@ -87,7 +86,7 @@ def _cubic(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _turning(metric: Metric, x: Tensor, velocity: Tensor) -> Tensor:
     """B (m, d, d), skew: w' = B w for w = Lᵀ v, where v is parallel along γ' = velocity at x (m, d)."""
     checked(metric, x)
-    g, change = jvp(lambda x: of.tensor(metric, x), (x,), (velocity,))[:2]
+    g, change = of.tensor(metric, x), of.change(metric, x, velocity)
     factor = torch.linalg.cholesky(g)
     connection = torch.einsum("mkij,mi->mkj", of.christoffel(metric, x), velocity)
     half = torch.linalg.solve_triangular(factor, change, upper=False)
