@@ -3,7 +3,7 @@
 torch 2.13 keeps what a normalisation or a factorisation has computed as a constant when it differentiates again: nested
 forward mode and reverse over forward mode are wrong for `layer_norm`, `instance_norm`, `solve`, `det`, `slogdet` and
 `logdet`, the third derivative of `layer_norm` is wrong in every mode, and the first of `cholesky_inverse` in forward
-mode. Attention, `cdist`, `grid_sample`, `glu` and `huber_loss` have no forward or no second derivatives. Whatever calls
+mode. Attention, `cdist`, `grid_sample`, `glu` and `huber_loss` have no forward or no second derivatives, `mish` none under `vmap`. Whatever calls
 them, a network or a metric runs with the formulas below while it is differentiated.
 """
 
@@ -193,6 +193,7 @@ FORMS: dict[Any, Callable[..., Any]] = {
         ((F.multi_head_attention_forward,), _multi_head),
         ((torch.cdist,), _cdist),
         ((F.glu,), _glu),
+        ((F.mish,), lambda x, inplace=False: x * torch.tanh(F.softplus(x))),
         ((F.huber_loss,), _huber),
     )
     for form in forms

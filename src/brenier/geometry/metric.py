@@ -53,6 +53,8 @@ def tensor(metric: Metric, x: Tensor) -> Tensor:
     try:
         with Plain():
             found = own(x) if own else vmap(metric)(x)
+    except NotImplementedError:  # a derivative that torch doesn't have
+        raise
     except Exception as error:
         if own or not _runs_alone(metric, x):
             raise
