@@ -31,7 +31,7 @@ def christoffel(metric: Metric, x: Any) -> Any:
         tensor([[ 0.5000,  0.0000],
                 [ 0.0000, -0.5000]])
     """
-    return each(metric, lambda g, x: of.christoffel(metric, x), _slopes(x), x=x)
+    return each(metric, lambda g, x: of.christoffel(metric, x), _slopes(x), 3, x=x)
 
 
 def covariant_derivative(metric: Metric, field: Callable[[Tensor], Tensor], x: Any, v: Any) -> Any:
@@ -59,7 +59,7 @@ def covariant_derivative(metric: Metric, field: Callable[[Tensor], Tensor], x: A
             raise ValueError(complaint("field", of.name(x[0]), lambda: field(x[0]), field, 1, way)) from way
         return way(batched, x, v) + torch.einsum("mkij,mi,mj->mk", of.christoffel(metric, x), v, value)
 
-    return each(metric, derivative, _slopes(x), x=x, v=v)
+    return each(metric, derivative, _slopes(x), 1, x=x, v=v)
 
 
 def volume_density(metric: Metric, x: Any) -> Any:
@@ -76,7 +76,7 @@ def volume_density(metric: Metric, x: Any) -> Any:
     def density(g: Tensor, x: Tensor) -> Tensor:
         return torch.linalg.cholesky(g).diagonal(dim1=1, dim2=2).prod(1)
 
-    return each(metric, density, 1, x=x)
+    return each(metric, density, 1, 0, x=x)
 
 
 def _slopes(x: Any) -> int:

@@ -41,7 +41,7 @@ def exp(metric: Metric, x: Any, v: Any) -> Any:
         of.look(metric, x)
         return shoot(metric, x, v)
 
-    return each(metric, ends, 60, x=x, v=v)
+    return each(metric, ends, 60, 1, x=x, v=v)
 
 
 def shoot(metric: Metric, x: Tensor, v: Tensor) -> Tensor:

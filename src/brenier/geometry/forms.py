@@ -3,8 +3,8 @@
 torch 2.13 keeps what a normalisation or a factorisation has computed as a constant when it differentiates again: nested
 forward mode and reverse over forward mode are wrong for `layer_norm`, `instance_norm`, `solve`, `det`, `slogdet` and
 `logdet`, the third derivative of `layer_norm` is wrong in every mode, and the first of `cholesky_inverse` in forward
-mode. Attention, `cdist`, `grid_sample`, `glu` and `huber_loss` have no forward or no second derivatives, `mish` none under `vmap`. Whatever calls
-them, a network or a metric runs with the formulas below while it is differentiated.
+mode. Attention, `cdist`, `glu` and `huber_loss` have no forward or no second derivatives, `mish` none under `vmap`.
+Whatever calls them, a network or a metric runs with the formulas below while it is differentiated.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ class Pullback:
 
     curvature takes second derivatives only, by jets or one way over itself in a row of its own. Memory goes with a
     chunk of rows: neither all points nor, if a point has many, all its H_ij are ever held. `decode` is what the user
-    gave, `through` the map that is differentiated, `asked` the one whose derivatives are held against differences: its part
-    without an embedding that moves with the point. Source: do Carmo, Riemannian Geometry, chapter 6.
+    gave, `through` the map that is differentiated, `asked` the one whose derivatives are held against differences, its
+    part without an embedding that moves with the point. Source: do Carmo, Riemannian Geometry, chapter 6.
     """
 
     def __init__(

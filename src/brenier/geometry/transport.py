@@ -43,6 +43,8 @@ def parallel_transport(metric: Metric, path: Any, v: Any) -> Any:
         both = f"{tuple(v.shape)} {v.dtype} {v.device} beside {tuple(path.shape)} {path.dtype} {path.device}"
         raise ValueError(f"v must be (..., d) beside path (..., n, d), got {both}")
     n, d = path.shape[-2:]
+    if 0 in path.shape:
+        return back(path)
     paths, vectors = path.reshape(-1, n, d), v.reshape(-1, d)
     with torch.no_grad():
         parts = [_carry(metric, paths[rows], vectors[rows]) for rows in chunks(metric, len(paths), d, 4 * n * d)]
