@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -148,10 +148,11 @@ def _refuse_module(module: nn.Module, z: Tensor) -> None:
 
 def _follows(a: Tensor, leaf: Tensor) -> bool:
     """Whether autograd's graph leads from a back to the leaf."""
-    waiting, seen = [a.grad_fn], {None}
+    waiting: list[Any] = [a.grad_fn]
+    seen: set[Any] = set()
     while waiting:
         node = waiting.pop()
-        if node in seen or node is None:
+        if node is None or node in seen:
             continue
         if getattr(node, "variable", None) is leaf:
             return True

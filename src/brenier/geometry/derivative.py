@@ -45,7 +45,7 @@ def reverse(f: Function, x: Tensor, v: Tensor) -> Tensor:
     """
     wanted = torch.is_grad_enabled()
     with torch.enable_grad():
-        value, pull = vjp(f, x)
+        value, pull = vjp(f, x)[:2]
         found = vjp(lambda u: pull(u)[0], torch.zeros_like(value))[1](v)[0]
     return found if wanted else found.detach()
 
@@ -144,12 +144,12 @@ def sound_twice(f: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> bool:
 
 
 def chosen(check: Callable[[Way], bool]) -> Way | Exception | None:
-    """The first way that passes a check; else what torch said of the last, None where it said nothing."""
-    said: Exception | None = None
+    """The first way that passes a check; else None where one ran and disagreed, or what torch said of the last."""
+    said: list[Exception] = []
     for way in WAYS:
         try:
             if check(way):
                 return way
         except (NotImplementedError, RuntimeError) as error:
-            said = error
-    return said
+            said.append(error)
+    return said[-1] if len(said) == len(WAYS) else None

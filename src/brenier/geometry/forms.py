@@ -12,12 +12,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+
+class SolvedEx(NamedTuple):
+    """What `torch.linalg.solve_ex` returns."""
+
+    result: Tensor
+    info: Tensor
+
+
+class SignLogDet(NamedTuple):
+    """What `torch.linalg.slogdet` returns."""
+
+    sign: Tensor
+    logabsdet: Tensor
 
 
 def _standard(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
@@ -88,9 +102,9 @@ def _solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
     return found[..., 0] if column else found
 
 
-def _solve_ex(a: Tensor, b: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
+def _solve_ex(a: Tensor, b: Tensor, *, left: bool = True, check_errors: bool = False) -> SolvedEx:
     info = torch.linalg.inv_ex(a.detach(), check_errors=check_errors)[1]
-    return torch.return_types.linalg_solve_ex((_solve(a, b, left=left), info))
+    return SolvedEx(_solve(a, b, left=left), info)
 
 
 def _pivots(a: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,9 +125,9 @@ def det(a: Tensor) -> Tensor:
     return pivots.prod(-1) * sign
 
 
-def _slogdet(a: Tensor) -> Any:
+def _slogdet(a: Tensor) -> SignLogDet:
     pivots, sign = _pivots(a)
-    return torch.return_types.linalg_slogdet((pivots.sign().prod(-1) * sign, pivots.square().log().sum(-1) / 2))
+    return SignLogDet(pivots.sign().prod(-1) * sign, pivots.square().log().sum(-1) / 2)
 
 
 def _logdet(a: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def geodesic(metric: Metric, x: Any, y: Any, n: int = 32, tol: float = TOL, star
     status = next((end for end in ends if end is not Status.GEODESIC), Status.GEODESIC)
     parts = (found.path, found.length, _velocity(metric, x, found), found.residual, found.end == 0)
     shaped = (back(a.reshape((*lead, *a.shape[1:]))) for a in parts)
-    return Geodesic(status, time.perf_counter() - began, history, *shaped, ends)
+    return Geodesic(status, time.perf_counter() - began, history, *(*shaped, ends))
 
 
 def distance(metric: Metric, x: Any, y: Any, tol: float = TOL) -> Any:

@@ -104,7 +104,7 @@ def _curve(func: Any, x: Any, *args: Any, **named: Any) -> Jet:
         return vjp(lambda y: func(y, *args, **named), y)[1](one)[0]
 
     y = func(value, *args, **named)
-    dy, pull = vjp(slope, value)
+    dy, pull = vjp(slope, value)[:2]
     ddy = pull(one)[0]
     terms = x.terms * dy
     terms[:1] = y

@@ -65,7 +65,7 @@ def nothing(start: Tensor, n: int) -> Found:
     b, _, d = start.shape
     parts = (start.new_full((b, *shape), torch.nan) for shape in ((n, d), (2 * d,), (2 * d, 2 * d), (), ()))
     end = torch.full((b,), ENDS.index(Status.TOO_COARSE), device=start.device)
-    return Found(*parts, end, torch.zeros_like(end).bool())
+    return Found(*(*parts, end, torch.zeros_like(end).bool()))
 
 
 def trace(
