@@ -44,9 +44,8 @@ def test_a_metric_that_jumps_changes_the_speed():
 def test_no_geodesic_within_tol_names_the_pair():
     x, y = torch.tensor([[0.0, 0.0], [1.0, 0.5]], dtype=torch.float64)
     good = torch.tensor([0.1, 0.1], dtype=torch.float64)
-    for verb, a, b in ((geometry.distance, torch.stack([x, x]), torch.stack([good, y])), (geometry.geodesic, x, y)):
-        with pytest.raises(ArithmeticError, match=r"no geodesic from \(0, 0\) to \(1, 0\.5\) within tol"):
-            verb(staircase, a, b)
+    with pytest.raises(ArithmeticError, match=r"no geodesic from \(0, 0\) to \(1, 0\.5\) within tol"):
+        geometry.distance(staircase, torch.stack([x, x]), torch.stack([good, y]))
     found = geometry.geodesic(staircase, torch.stack([x, x]), torch.stack([good, y]))
     assert found.found.tolist() == [True, False]
     assert not found.converged
