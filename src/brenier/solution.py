@@ -34,7 +34,12 @@ class Status(Enum):
     EPOCHS_DONE = "done: every epoch was trained, the weights best on held-out samples are kept; more epochs may help"
     PRINCIPAL = "done: no network was clearly better on held-out samples than principal components, which are kept"
     STOPPED_EARLY = "done: the error on held-out samples stopped falling, the best weights are kept"
-    GEODESIC = "converged: on a finer mesh the velocities at both ends stay what they are to within tol"
+    GEODESIC = "converged: velocities at both ends stay what they are on a finer mesh, and the residual is small"
+    STOPPED_SHORT = "not converged: Newton's method stopped short: is the metric smooth? else raise tol or pass a start"
+    OUTSIDE = "not converged: the path that it starts from leaves the domain of the metric: pass a start"
+    TOO_COARSE = (
+        "not converged: on the finest mesh the velocity or the residual still changes; raise tol or pass a start"
+    )
     MEAN = "converged: the weighted logarithms at the mean add up to nothing within tol"
     STATIONARY = "converged: the norm of every problem's gradient is within tol"
     CLUSTERED = "converged: no point changes its cluster"

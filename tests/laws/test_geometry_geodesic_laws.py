@@ -10,7 +10,7 @@ import torch
 
 from brenier import geometry
 from brenier.geometry import chain, elements, spaces
-from brenier.geometry.geodesic import minimise
+from brenier.geometry.paths import minimise
 
 
 def bump(x):
@@ -31,7 +31,7 @@ def test_the_order_of_the_discrete_geodesic_is_the_declared_one(space):
     errors: dict[str, list[float]] = {"length": [], "momentum": [], "middle": []}
     for m in (2, 4, 8, 16):
         straight = x + (y - x) * torch.as_tensor(elements.NODES)[:, None]
-        way, state, done = minimise(space, x, elements.resample(straight[None] - x, m), 1e-9)
+        way, state, done, _ = minimise(space, x, elements.resample(straight[None] - x, m), 1e-9)
         assert done.all()
         load = chain.solve(state.hessian, -state.gradient, 2).load[0]
         errors["length"].append(abs(float((2 * state.value).sqrt() - space.distance(x, y))))

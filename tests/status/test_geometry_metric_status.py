@@ -54,7 +54,6 @@ def test_a_bad_metric_is_named_with_its_point(verb, sentence):
 @pytest.mark.parametrize(
     ("x", "error", "sentence"),
     [
-        (torch.zeros(0, 2), ValueError, "at least one point"),
         (torch.zeros(2, 0), ValueError, "d at least 1"),
         (torch.tensor([[0.0, 1.0], [torch.nan, 0.0]], dtype=torch.float64), ValueError, "must be finite, got (nan, 0)"),
         (torch.zeros(2, 2, dtype=torch.complex64), TypeError, "must hold real numbers, got torch.complex64"),

@@ -20,8 +20,8 @@ def as_points(**arrays: Any) -> tuple[list[Tensor], Callable[[Tensor], Any]]:
     numpy gives numpy; whole numbers become floats of torch's default dtype, half precision becomes float32.
 
     Raises:
-        TypeError: no array, arrays of two kinds, or no real numbers. ValueError: no points, NaN or Inf (the first such
-            point is named), or arrays that differ in shape, dtype or device.
+        TypeError: no array, arrays of two kinds, or no real numbers. ValueError: no coordinates, NaN or Inf (the first
+            such point is named), or arrays that differ in shape, dtype or device.
     """
     tensors = [_as_tensor(key, value) for key, value in arrays.items()]
     (first, model), *others = zip(arrays, arrays.values(), strict=True)
@@ -52,9 +52,8 @@ def _as_tensor(key: str, value: Any) -> Tensor:
         found = found.to(torch.get_default_dtype())
     elif found.itemsize < 4:
         found = found.float()
-    if found.ndim == 0 or found.numel() == 0:
-        shape = tuple(found.shape)
-        raise ValueError(f"{key} must be (..., d) with at least one point and d at least 1, got shape {shape}")
+    if found.ndim == 0 or found.shape[-1] == 0:
+        raise ValueError(f"{key} must be (..., d) with d at least 1, got shape {tuple(found.shape)}")
     return found
 
 
@@ -69,13 +68,16 @@ def chunks(metric: Metric, count: int, d: int, copies: int) -> Iterator[slice]:
     return slices(count, copies * max(int(getattr(metric, "floats", 0)), d * d))
 
 
-def each(metric: Metric, function: Callable[..., Tensor], copies: int, **arrays: Any) -> Any:
+def each(metric: Metric, function: Callable[..., Tensor], copies: int, rank: int, **arrays: Any) -> Any:
     """function(g, x, ...) of flat chunks, in the arrays' kind and leading shape; g is G, checked, at the first of them.
 
-    `copies` is how many evaluations of the metric the function keeps for a row.
+    `copies` is how many evaluations of the metric the function keeps for a row, `rank` how many sides of length d its
+    answer has for a row: no points have an answer of that shape, and the metric is not asked.
     """
     tensors, back = as_points(**arrays)
     lead, d = tensors[0].shape[:-1], tensors[0].shape[-1]
+    if 0 in lead:
+        return back(tensors[0].new_zeros(*lead, *[d] * rank))
     flat = [t.reshape(-1, d) for t in tensors]
     with torch.no_grad():
         parts = []

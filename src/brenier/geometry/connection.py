@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vmap
 
 from brenier.geometry import metric as of
 from brenier.geometry.batch import each
+from brenier.geometry.blame import complaint
+from brenier.geometry.derivative import chosen, sound
+from brenier.geometry.forms import Plain
 from brenier.geometry.metric import Metric
 
 
@@ -28,7 +31,7 @@ def christoffel(metric: Metric, x: Any) -> Any:
         tensor([[ 0.5000,  0.0000],
                 [ 0.0000, -0.5000]])
     """
-    return each(metric, lambda g, x: of.christoffel(metric, x), _slopes(x), x=x)
+    return each(metric, lambda g, x: of.christoffel(metric, x), _slopes(x), 3, x=x)
 
 
 def covariant_derivative(metric: Metric, field: Callable[[Tensor], Tensor], x: Any, v: Any) -> Any:
@@ -43,13 +46,20 @@ def covariant_derivative(metric: Metric, field: Callable[[Tensor], Tensor], x: A
         tensor([4., 1.])
     """
 
+    def batched(x: Tensor) -> Tensor:
+        with Plain():
+            return vmap(field)(x)
+
     def derivative(g: Tensor, x: Tensor, v: Tensor) -> Tensor:
-        value, change = jvp(vmap(field), (x,), (v,))[:2]
+        value = batched(x)
         if value.shape != x.shape:
             raise ValueError(f"the field must return {tuple(x.shape[1:])}, got {tuple(value.shape[1:])}")
-        return change + torch.einsum("mkij,mi,mj->mk", of.christoffel(metric, x), v, value)
+        way = chosen(lambda way: sound(batched, x[:4], way, 1))
+        if not callable(way):
+            raise ValueError(complaint("field", of.name(x[0]), lambda: field(x[0]), field, 1, way)) from way
+        return way(batched, x, v) + torch.einsum("mkij,mi,mj->mk", of.christoffel(metric, x), v, value)
 
-    return each(metric, derivative, _slopes(x), x=x, v=v)
+    return each(metric, derivative, _slopes(x), 1, x=x, v=v)
 
 
 def volume_density(metric: Metric, x: Any) -> Any:
@@ -66,7 +76,7 @@ def volume_density(metric: Metric, x: Any) -> Any:
     def density(g: Tensor, x: Tensor) -> Tensor:
         return torch.linalg.cholesky(g).diagonal(dim1=1, dim2=2).prod(1)
 
-    return each(metric, density, 1, x=x)
+    return each(metric, density, 1, 0, x=x)
 
 
 def _slopes(x: Any) -> int:

@@ -29,7 +29,7 @@ def riemann(metric: Metric, x: Any) -> Any:
         >>> riemann(half_plane, torch.tensor([0.0, 1.0]))[0, 1, 0, 1]
         tensor(-1.)
     """
-    return each(metric, lambda g, x: of.riemann(metric, x), _bends(x), x=x)
+    return each(metric, lambda g, x: of.riemann(metric, x), _bends(x), 4, x=x)
 
 
 def ricci(metric: Metric, x: Any) -> Any:
@@ -42,7 +42,7 @@ def ricci(metric: Metric, x: Any) -> Any:
         >>> ricci(lambda x: torch.eye(2) / x[1] ** 2, torch.tensor([0.0, 1.0])).diagonal()
         tensor([-1., -1.])
     """
-    return each(metric, lambda g, x: _ricci(g, of.riemann(metric, x)), _bends(x), x=x)
+    return each(metric, lambda g, x: _ricci(g, of.riemann(metric, x)), _bends(x), 2, x=x)
 
 
 def scalar_curvature(metric: Metric, x: Any) -> Any:
@@ -59,7 +59,7 @@ def scalar_curvature(metric: Metric, x: Any) -> Any:
     def scalar(g: Tensor, x: Tensor) -> Tensor:
         return torch.linalg.solve(g, _ricci(g, of.riemann(metric, x))).diagonal(dim1=1, dim2=2).sum(1)
 
-    return each(metric, scalar, _bends(x), x=x)
+    return each(metric, scalar, _bends(x), 0, x=x)
 
 
 def sectional_curvature(metric: Metric, x: Any, v: Any, w: Any) -> Any:
@@ -84,7 +84,7 @@ def sectional_curvature(metric: Metric, x: Any, v: Any, w: Any) -> Any:
             )
         return torch.einsum("mijkl,mi,mj,mk,ml->m", of.riemann(metric, x), v, w, v, w) / area
 
-    return each(metric, sectional, _bends(x), x=x, v=v, w=w)
+    return each(metric, sectional, _bends(x), 0, x=x, v=v, w=w)
 
 
 def _ricci(g: Tensor, r: Tensor) -> Tensor:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
-from torch.func import jvp
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from brenier.geometry.derivative import Way, forward
+from brenier.geometry.forms import Plain
 from brenier.geometry.jet import Unknown, jets
 from brenier.geometry.kinks import Watch
 from brenier.geometry.metric import name
@@ -37,7 +37,8 @@ def flat(decode: Decode, z: Tensor) -> Tensor:
     Raises:
         TypeError: not a tensor, or of another dtype. ValueError: another number of rows.
     """
-    x = decode(z)
+    with Plain():
+        x = decode(z)
     if not isinstance(x, Tensor):
         raise TypeError(f"the decoder must return a tensor, got {type(x).__name__}")
     if x.shape[:1] != z.shape[:1]:
@@ -47,30 +48,37 @@ def flat(decode: Decode, z: Tensor) -> Tensor:
     return x.reshape(len(z), -1)
 
 
-def push(decode: Decode, z: Tensor, v: Tensor) -> Tensor:
+def push(decode: Decode, z: Tensor, v: Tensor, way: Way = forward) -> Tensor:
     """Dg(v), (m, D), at z (m, d) along v (m, d)."""
-    return jvp(lambda y: flat(decode, y), (z,), (v,))[1]
+    return way(lambda y: flat(decode, y), z, v)
 
 
-def bend(decode: Decode, z: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """D²g(u, v), (m, D), forward over forward."""
-    return jvp(lambda y: push(decode, y, u), (z,), (v,))[1]
+def bend(decode: Decode, z: Tensor, u: Tensor, v: Tensor, way: Way = forward) -> Tensor:
+    """D²g(u, v), (m, D), one way over itself."""
+    return way(lambda y: push(decode, y, u, way), z, v)
 
 
-def jacobian(decode: Decode, z: Tensor) -> Tensor:
+def jacobian(decode: Decode, z: Tensor, way: Way = forward) -> Tensor:
     """∂_i g, (m, d, D)."""
     m, d = z.shape
-    return push(decode, z.repeat_interleave(d, 0), basis(z).repeat(m, 1)).view(m, d, -1)
+    return push(decode, z.repeat_interleave(d, 0), basis(z).repeat(m, 1), way).view(m, d, -1)
 
 
-def second_order(decode: Decode, z: Tensor, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
-    """∂_a g (m, d, D) and ∂_i ∂_j g (m, p, D) for p pairs of coordinates i, j (p,), by jets or forward over forward."""
-    try:
-        return jets(decode, z, i, j)
-    except Unknown:
-        p = len(i)
-        u, v = (basis(z)[k].repeat(len(z), 1) for k in (i, j))
-        return jacobian(decode, z), bend(decode, z.repeat_interleave(p, 0), u, v).view(len(z), p, -1)
+def second_order(
+    decode: Decode, z: Tensor, i: Tensor, j: Tensor, way: Way = forward, quick: bool = True
+) -> tuple[Tensor, Tensor]:
+    """∂_a g (m, d, D) and ∂_i ∂_j g (m, p, D) for p pairs of coordinates i, j (p,), one way over itself.
+
+    `quick`: by jets, where they know all functions of the decoder.
+    """
+    if quick:
+        try:
+            return jets(lambda y: flat(decode, y), z, i, j)
+        except Unknown:
+            pass
+    p = len(i)
+    u, v = (basis(z)[k].repeat(len(z), 1) for k in (i, j))
+    return jacobian(decode, z, way), bend(decode, z.repeat_interleave(p, 0), u, v, way).view(len(z), p, -1)
 
 
 def basis(z: Tensor) -> Tensor:
@@ -88,15 +96,15 @@ def examine(module: Decode, decode: Decode, z: Tensor) -> Facts:
         raise ValueError(f"codes must be a tensor (m, d) with m and d at least 1, got {_shape(z)}")
     if isinstance(module, nn.Module):
         _refuse_module(module, z)
-    rows = _company(z)
+    rows = company(z)
     with torch.no_grad():
         alone = flat(decode, rows[:2])[0]
     if not alone.isfinite().all():
         raise ValueError(f"the decoder gives NaN or Inf at {name(z[0])}")
-    with torch.enable_grad(), forward_ad.dual_level(), Watch() as watch:
-        dual = forward_ad.make_dual(rows.clone().requires_grad_(), torch.ones_like(rows))
-        together = flat(decode, dual)
-        bends = [of for of, a in watch.bends if forward_ad.unpack_dual(a).tangent is not None]
+    with torch.enable_grad(), Watch() as watch:
+        leaf = rows.clone().requires_grad_()
+        together = flat(decode, leaf)
+        bends = [of for of, a in watch.bends if _follows(a, leaf)]
     if not together.requires_grad:
         raise ValueError("the decoder cuts gradients (no_grad, detach) or ignores its codes: pass a differentiable one")
     if (together[0] - alone).abs().amax() > torch.finfo(z.dtype).eps ** 0.5 * (1 + alone.abs().amax()):
@@ -107,7 +115,7 @@ def examine(module: Decode, decode: Decode, z: Tensor) -> Facts:
     return Facts(-(-watch.floats // len(rows)), tuple(dict.fromkeys(bends)))
 
 
-def refuse_hidden_creases(decode: Decode, z: Tensor) -> None:
+def refuse_hidden_creases(decode: Decode, z: Tensor, way: Way = forward) -> None:
     """Tell an affine map from a piecewise-linear one whose bends are not in `kinks`; asked where D²g vanishes at z.
 
     Raises:
@@ -118,8 +126,8 @@ def refuse_hidden_creases(decode: Decode, z: Tensor) -> None:
     turn = turn * torch.logspace(-2, 2, 5, dtype=torch.float64).to(near)[:, None, None] * (1 + near.abs().amax())
     step = turn.flatten(0, 1)
     with torch.no_grad():
-        second = bend(decode, near + step, step, step)
-        tangent = flat(decode, near) + push(decode, near.repeat(len(step), 1), step)
+        second = bend(decode, near + step, step, step, way)
+        tangent = flat(decode, near) + push(decode, near.repeat(len(step), 1), step, way)
         away = (flat(decode, near + step) - tangent).abs().amax(1)
     known = second.isfinite().all(1) & away.isfinite()
     off = away > torch.finfo(z.dtype).eps ** 0.5 * (1 + tangent.abs().amax(1))
@@ -138,7 +146,22 @@ def _refuse_module(module: nn.Module, z: Tensor) -> None:
         raise ValueError(f"codes and decoder must be on one device, got {z.device} and {own.device}")
 
 
-def _company(z: Tensor) -> Tensor:
+def _follows(a: Tensor, leaf: Tensor) -> bool:
+    """Whether autograd's graph leads from a back to the leaf."""
+    waiting: list[Any] = [a.grad_fn]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if getattr(node, "variable", None) is leaf:
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
+
+
+def company(z: Tensor) -> Tensor:
     """The first code and three others beside it, (4, d)."""
     first = z[:1].detach()
     away = torch.arange(4 * z.shape[1], dtype=z.dtype, device=z.device).cos().view(4, -1)

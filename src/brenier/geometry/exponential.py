@@ -36,7 +36,12 @@ def exp(metric: Metric, x: Any, v: Any) -> Any:
         >>> exp(half_plane, up, up)
         tensor([0.0000, 2.7183], dtype=torch.float64)
     """
-    return each(metric, lambda g, x, v: shoot(metric, x, v), 60, x=x, v=v)
+
+    def ends(g: Tensor, x: Tensor, v: Tensor) -> Tensor:
+        of.look(metric, x)
+        return shoot(metric, x, v)
+
+    return each(metric, ends, 60, 1, x=x, v=v)
 
 
 def shoot(metric: Metric, x: Tensor, v: Tensor) -> Tensor:

@@ -74,4 +74,4 @@ def fisher_metric(classifier: Decode, family: str = "categorical", smooth: float
             raise ValueError(f"a Gaussian head gives a mean and a logarithm each, got {head.shape[1]} outputs")
         return embed(head)
 
-    return Pullback(classifier, embedded, signs)
+    return Pullback(classifier, embedded, signs, through)

@@ -1,7 +1,7 @@
 """Second-order jets: values, first and second derivatives of a decoder along all directions in one pass.
 
-Nested forward-mode derivatives run the decoder four times for each pair of directions. A jet carries 1 value, d first
-and p second derivatives through the decoder side by side, by the chain rule
+One derivative over another runs the decoder at least four times for each pair of directions. A jet carries 1 value, d
+first and p second derivatives through the decoder side by side, by the chain rule
 
     ∂_i f(x) = f'(x) ∂_i x,    ∂_i ∂_j f(x) = f'(x) ∂_i ∂_j x + f''(x) ∂_i x ∂_j x,
 
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vjp, vmap
 
 
 class Unknown(Exception):
@@ -100,11 +100,12 @@ def _curve(func: Any, x: Any, *args: Any, **named: Any) -> Jet:
     value, d = x.terms[0], len(x.terms) - 1 - len(x.i)
     one = torch.ones_like(value)
 
-    def slope(y: Tensor) -> Any:
-        return jvp(lambda y: func(y, *args, **named), (y,), (one,))
+    def slope(y: Tensor) -> Tensor:
+        return vjp(lambda y: func(y, *args, **named), y)[1](one)[0]
 
-    found = jvp(slope, (value,), (one,))
-    (y, dy), ddy = found[0], found[1][1]
+    y = func(value, *args, **named)
+    dy, pull = vjp(slope, value)[:2]
+    ddy = pull(one)[0]
     terms = x.terms * dy
     terms[:1] = y
     first = x.terms[1 : 1 + d]
@@ -116,7 +117,7 @@ def _add(func: Any, x: Any, other: Any) -> Jet:
     if not isinstance(x, Jet):
         x, other = other, x
     if isinstance(other, Jet):
-        _same(x.shape, other.shape)
+        _same([x.ndim], [other.ndim])
         return Jet.of(x.terms + other.terms, x.i, x.j)
     _same(torch.broadcast_shapes(x.shape, getattr(other, "shape", ())), x.shape)
     return Jet.of(torch.cat([x.terms[:1] + other, x.terms[1:]]), x.i, x.j)
@@ -128,7 +129,7 @@ def _mul(func: Any, x: Any, other: Any) -> Jet:
     if not isinstance(other, Jet):
         _same(torch.broadcast_shapes(x.shape, getattr(other, "shape", ())), x.shape)
         return Jet.of(x.terms * other, x.i, x.j)
-    _same(x.shape, other.shape)
+    _same([x.ndim], [other.ndim])
     d = len(x.terms) - 1 - len(x.i)
     (a, da, dda), (b, db, ddb) = (t.terms.split([1, d, len(x.i)]) for t in (x, other))
     cross = da[x.i] * db[x.j] + da[x.j] * db[x.i]
@@ -155,10 +156,10 @@ def _named(names: str) -> list[Any]:
     return [getattr(place, name) for name in names.split() for place in places if hasattr(place, name)]
 
 
-CURVES = """tanh sigmoid exp sin cos sinh cosh square sqrt log log1p expm1 erf atan reciprocal softplus silu gelu mish
-    celu logsigmoid softsign tanhshrink"""
+CURVES = """tanh sigmoid exp sin cos sinh cosh square sqrt rsqrt log log1p expm1 erf atan reciprocal softplus silu gelu
+    mish celu logsigmoid softsign tanhshrink"""
 SHAPES = """flatten unflatten view reshape permute transpose movedim squeeze unsqueeze contiguous sum mean neg __neg__
-    __getitem__"""
+    __getitem__ narrow"""
 ROWS = "batch_norm interpolate avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool2d pixel_shuffle dropout"
 LAYERS = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
 FAMILIES: tuple[tuple[str, Callable[..., Jet]], ...] = (

@@ -177,7 +177,7 @@ class Ramps(TorchFunctionMode):
         if not x.is_floating_point() or (func is F.elu and named.get("alpha", 1.0) == 1.0):
             return func(*args, **(kwargs or {}))
         self.running = func.__name__.strip("_")
-        answer = form(self.ramp, x, *rest, **named)
+        answer = form(self.ramp, x.clone() if inplace else x, *rest, **named)
         return x.copy_(answer) if inplace else answer
 
 

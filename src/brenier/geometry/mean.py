@@ -11,8 +11,9 @@ from torch import Tensor
 
 from brenier.geometry import metric as of
 from brenier.geometry.batch import as_points
-from brenier.geometry.geodesic import TOL, connect, reachable
+from brenier.geometry.geodesic import TOL, all_found, connect
 from brenier.geometry.metric import Metric, checked
+from brenier.geometry.paths import reachable
 from brenier.solution import Solution, Status
 
 STEPS = 50
@@ -52,6 +53,8 @@ def frechet_mean(metric: Metric, points: Any, weights: Any = None, tol: float = 
     if not tol > 0:
         raise ValueError(f"tol must be positive, got {tol}")
     lead, (k, d) = points.shape[:-2], points.shape[-2:]
+    if k == 0:
+        raise ValueError(f"a mean needs points (..., k, d) with k at least 1, got shape {tuple(points.shape)}")
     share = _shares(weights, points).reshape(-1, k)
     flat = points.reshape(-1, k, d)
     if start is None:
@@ -62,9 +65,11 @@ def frechet_mean(metric: Metric, points: Any, weights: Any = None, tol: float = 
             raise ValueError(f"start must be {(*lead, d)}, got {tuple(given.shape)}")
         x = given.to(points).reshape(-1, d).clone()
     history: list[dict[str, Any]] = []
-    with torch.no_grad():
-        checked(metric, flat.reshape(-1, d))
-        x, variance, residual = _descend(metric, flat, share, x, tol, history)
+    variance = residual = x.new_zeros(len(x))
+    if len(x):
+        with torch.no_grad():
+            checked(metric, flat.reshape(-1, d))
+            x, variance, residual = _descend(metric, flat, share, x, tol, history)
     status = Status.MEAN if bool((residual <= reachable(tol, x)).all()) else Status.STUCK
     parts = (back(a.reshape((*lead, *a.shape[1:]))) for a in (x, variance, residual))
     return Mean(status, time.perf_counter() - began, history, *parts)
@@ -88,7 +93,8 @@ def _shares(weights: Any, points: Tensor) -> Tensor:
 def _forces(metric: Metric, points: Tensor, share: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """F (b,), its gradient (b, d) and Hessian (b, d, d) at x (b, d)."""
     b, k, d = points.shape
-    found = connect(metric, x[:, None].expand_as(points).reshape(-1, d), points.reshape(-1, d), 2, TOL)
+    here, there = x[:, None].expand_as(points).reshape(-1, d), points.reshape(-1, d)
+    found = all_found(connect(metric, here, there, 2, TOL), here, there, TOL)
     value = (share * found.length.view(b, k).square()).sum(1) / 2
     slope = torch.einsum("bk,bki->bi", share, found.slope.view(b, k, -1)[..., :d])
     bend = torch.einsum("bk,bkij->bij", share, found.bend.view(b, k, 2 * d, -1)[..., :d, :d])

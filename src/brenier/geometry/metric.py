@@ -21,9 +21,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vmap
+
+from brenier.geometry.blame import complaint
+from brenier.geometry.derivative import Function, Way, chosen, sound, sound_twice
+from brenier.geometry.forms import Plain
 
 Metric = Callable[[Tensor], Tensor]
+
+PLAIN = (
+    "write a metric with torch functions of its point alone, without numpy, float(), lists of numbers, `if` on values "
+    "or assignments to entries: torch.where for `if`, torch.stack and torch.diag for a matrix of entries"
+)
+LOOKS = 4  # points at which the derivatives of a metric are held against differences, at most
 
 
 def _own(metric: Metric, name: str) -> Callable[..., Any] | None:
@@ -36,16 +46,34 @@ def tensor(metric: Metric, x: Tensor) -> Tensor:
     """G (m, d, d) at x (m, d), of the right shape, not otherwise checked.
 
     Raises:
-        TypeError: the metric gives no tensor.
+        TypeError: the metric gives no tensor, or runs for one point but not for a batch of them.
         ValueError: its tensor has another shape.
     """
-    found = (_own(metric, "tensor") or vmap(metric))(x)
+    own = _own(metric, "tensor")
+    try:
+        with Plain():
+            found = own(x) if own else vmap(metric)(x)
+    except NotImplementedError:  # a derivative that torch doesn't have
+        raise
+    except Exception as error:
+        if own or not _runs_alone(metric, x):
+            raise
+        raise TypeError(f"{PLAIN}; torch says: {str(error).splitlines()[0]}") from error
     if not isinstance(found, Tensor):
-        raise TypeError(f"a metric must return a tensor, got {type(found).__name__}")
+        raise TypeError(f"a metric must return a tensor, got {type(found).__name__}: {PLAIN}")
     m, d = x.shape
     if found.shape != (m, d, d):
         raise ValueError(f"a metric of {d} coordinates must return ({d}, {d}), got {tuple(found.shape[1:])}")
     return found
+
+
+def _runs_alone(metric: Metric, x: Tensor) -> bool:
+    """Whether the metric runs for one point, so that its way of writing is at fault and not its mathematics."""
+    try:
+        metric(x[0].detach())
+    except Exception:  # noqa: BLE001  whatever it is, the batch has met the same and says so
+        return False
+    return True
 
 
 def squared(metric: Metric, x: Tensor, v: Tensor) -> Tensor:
@@ -54,15 +82,50 @@ def squared(metric: Metric, x: Tensor, v: Tensor) -> Tensor:
     return own(x, v) if own else torch.einsum("mi,mij,mj->m", v, tensor(metric, x), v)
 
 
-def partial(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Any, Any]:
-    """A function of a flat batch x (m, d), and ∂_a of it by forward-mode derivatives, (d, m, ...)."""
+def partial(function: Function, x: Tensor, way: Way) -> Tensor:
+    """∂_a of a function of a flat batch x (m, d) -> (m, ...): (m, d, ...)."""
     basis = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    return vmap(lambda e: way(function, x, e.expand_as(x)), out_dims=1)(basis)
 
-    def along(e: Tensor) -> tuple[Any, Any]:
-        value, slope = jvp(function, (x,), (e.expand_as(x),))[:2]
-        return value, slope
 
-    return vmap(along, out_dims=(None, 0))(basis)  # type: ignore[arg-type]
+def change(metric: Metric, x: Tensor, v: Tensor) -> Tensor:
+    """D_v G (m, d, d) at x along v (m, d)."""
+    return _way(metric, x, 1)(lambda x: tensor(metric, x), x, v)
+
+
+def _way(metric: Metric, x: Tensor, order: int) -> Way:
+    """How to differentiate the metric, held against differences at some of the points x (m, d).
+
+    Raises:
+        ValueError: torch has no derivatives of it, or wrong ones, and of which function.
+    """
+    near = x[:: -(-len(x) // LOOKS)].detach()
+    found = chosen(lambda way: sound(lambda x: tensor(metric, x), near, way, order))
+    if not callable(found):
+        raise _wrong(metric, near, order, found) from found
+    return found
+
+
+def _wrong(metric: Metric, x: Tensor, order: int, said: Exception | None) -> ValueError:
+    return ValueError(complaint("metric", name(x[0]), lambda: metric(x[0]), metric, order, said))
+
+
+def look(metric: Metric, x: Tensor) -> None:
+    """Hold what `lagrangian` and `acceleration` take, derivatives of vᵀ G v, against differences, at some of x (m, d).
+
+    Raises:
+        ValueError: torch has no derivatives of the metric, or wrong ones, and of which function.
+    """
+    if _own(metric, "squared"):
+        return  # it looks after itself
+    near = x[:: -(-len(x) // LOOKS)].detach()
+    said = None
+    try:
+        if sound_twice(lambda x, v: squared(metric, x, v), near):
+            return
+    except (NotImplementedError, RuntimeError) as error:
+        said = error
+    raise _wrong(metric, near, 2, said) from said
 
 
 def lagrangian(metric: Metric, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,8 +165,8 @@ def christoffel(metric: Metric, x: Tensor) -> Tensor:
     own = _own(metric, "christoffel")
     if own:
         return own(x)
-    g, slope = _slope(metric, x)
-    return _raise(g, _lowered(slope))
+    slope = partial(lambda x: tensor(metric, x), x, _way(metric, x, 1))
+    return _raise(tensor(metric, x), _lowered(slope))
 
 
 def riemann(metric: Metric, x: Tensor) -> Tensor:
@@ -114,19 +177,18 @@ def riemann(metric: Metric, x: Tensor) -> Tensor:
     own = _own(metric, "riemann")
     if own:
         return own(x)
-    (g, slope), (_, bend) = partial(lambda x: _slope(metric, x), x)  # bend [a, m, b, i, j] = ∂_a ∂_b G_ij
-    lowered = _lowered(slope)
-    raised = _raise(g, lowered)
-    half = torch.einsum("jmkil->mijkl", bend) - torch.einsum("jmlik->mijkl", bend)
+    way = _way(metric, x, 2)
+
+    def slope(x: Tensor) -> Tensor:
+        return partial(lambda x: tensor(metric, x), x, way)
+
+    lowered = _lowered(slope(x))
+    raised = _raise(tensor(metric, x), lowered)
+    bend = partial(slope, x, way)  # [m, a, b, i, j] = ∂_a ∂_b G_ij
+    half = torch.einsum("mjkil->mijkl", bend) - torch.einsum("mjlik->mijkl", bend)
     half = (half - half.transpose(1, 2)) / 2
     product = torch.einsum("majk,mail->mijkl", raised, lowered)
     return half + product - product.transpose(3, 4)
-
-
-def _slope(metric: Metric, x: Tensor) -> tuple[Tensor, Tensor]:
-    """G (m, d, d), and ∂_a G_ij (m, d, d, d), indices [a, i, j]."""
-    g, slope = partial(lambda x: tensor(metric, x), x)
-    return g, slope.movedim(0, 1)
 
 
 def _lowered(slope: Tensor) -> Tensor:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from brenier.geometry.blame import complaint
 from brenier.geometry.decoder import (
     CREASES,
     Decode,
     Facts,
     bend,
+    company,
     examine,
     flat,
     jacobian,
@@ -21,6 +24,8 @@ from brenier.geometry.decoder import (
     refuse_hidden_creases,
     second_order,
 )
+from brenier.geometry.derivative import Way, agree, along, chosen, directions, forward, reverse, sound, sound_twice
+from brenier.geometry.jet import Unknown, jets
 from brenier.geometry.kinks import Ramps, softplus
 from brenier.geometry.metric import name, proper
 from brenier.geometry.uncertainty import rbf_deviation
@@ -59,23 +64,40 @@ class Pullback:
         Γ^k_ij = G^kl <∂_l g, H_ij>,    II_ij = H_ij − Γ^k_ij ∂_k g,
         R_ijkl = <II_ik, II_jl> − <II_il, II_jk>    (the Gauss equation):
 
-    curvature takes second derivatives only, each forward over forward in a row of its own. Memory goes with a chunk of
-    rows: neither all points nor, if a point has many, all its H_ij are ever held. `decode` is what the user gave,
-    `through` the map that is differentiated. Source: do Carmo, Riemannian Geometry, chapter 6.
+    curvature takes second derivatives only, by jets or one way over itself in a row of its own. Memory goes with a
+    chunk of rows: neither all points nor, if a point has many, all its H_ij are ever held. `decode` is what the user
+    gave, `through` the map that is differentiated, `asked` the one whose derivatives are held against differences, its
+    part without an embedding that moves with the point. Source: do Carmo, Riemannian Geometry, chapter 6.
     """
 
-    def __init__(self, decode: Decode, through: Decode | None = None, signs: tuple[int, ...] = (1,)) -> None:
+    def __init__(
+        self,
+        decode: Decode,
+        through: Decode | None = None,
+        signs: tuple[int, ...] = (1,),
+        asked: Decode | None = None,
+    ) -> None:
         if not callable(decode):
             raise TypeError(f"decode must be a function or module z (m, d) -> x (m, ...), got {type(decode).__name__}")
         self.decode = decode
         self.through = decode if through is None else through
         self.signs = signs
         self.floats = 0  # that one row makes on its way; known after the first look
+        self._asked = self.through if asked is None else asked
         self._facts: Facts | None = None
+        self._way: Way = forward
+        self._order = 0  # up to which its derivatives are known to be sound
+        self._jets = False  # whether those by jets are
 
     def __call__(self, z: Tensor) -> Tensor:
         """G (d, d) at one point z (d,)."""
-        return self._tensor(z[None])[0]
+        try:
+            return self._tensor(z[None])[0]
+        except NotImplementedError:  # it has no forward mode
+            if self._way is reverse:
+                raise
+            self._way = reverse
+            return self._tensor(z[None])[0]
 
     def tensor(self, z: Tensor) -> Tensor:
         """G (m, d, d) at z (m, d)."""
@@ -83,7 +105,8 @@ class Pullback:
 
     def squared(self, z: Tensor, v: Tensor) -> Tensor:
         """vᵀ G v = <J v, J v>, (m,), for z and v (m, d)."""
-        moved = push(self.through, z, v)
+        self._settle(z, 2)
+        moved = push(self.through, z, v, self._way)
         return (self._lower(moved) * moved).sum(1)
 
     def acceleration(self, z: Tensor, v: Tensor) -> Tensor:
@@ -113,23 +136,61 @@ class Pullback:
     def _each(self, function: Callable[..., Tensor], rows: int, *arrays: Tensor, second: bool = False) -> Tensor:
         """The function of chunks of points, of which each takes that many rows."""
         z = arrays[0]
-        if self._facts is None:
-            self._facts = examine(self.decode, self.through, z)
-            self.floats = self._facts.floats
-        if second and self._facts.bends:
-            raise ValueError(CREASES.format(", ".join(self._facts.bends)))
+        facts = self._settle(z, 1)
+        if second:
+            if facts.bends:
+                raise ValueError(CREASES.format(", ".join(facts.bends)))
+            self._settle(z, 2)
         step = max(BUDGET // (self.floats * rows), 1)
         answer = torch.cat([function(*parts) for parts in zip(*(a.split(step) for a in arrays), strict=True)])
         if second and not answer.any():
-            refuse_hidden_creases(self.through, z)
+            refuse_hidden_creases(self.through, z, self._way)
         return answer
+
+    def _settle(self, z: Tensor, order: int) -> Facts:
+        """A look at the decoder and at its derivatives up to an order, once each, at the first of the codes z (m, d).
+
+        Raises:
+            TypeError, ValueError: as `examine`; torch has no derivatives, or wrong ones, and what they are of.
+        """
+        if self._facts is None:
+            self._facts = examine(self.decode, self.through, z)
+            self.floats = self._facts.floats
+        if self._order < order:
+            near = company(z)
+            g = partial(flat, self._asked)
+            found = chosen(lambda way: sound(g, near, way, order) and (order == 1 or self._bends_soundly(near, way)))
+            if not callable(found):
+                raise ValueError(
+                    complaint("decoder", name(near[0]), lambda: g(near), self.decode, order, found)
+                ) from found
+            self._way, self._order = found, order
+            self._jets = order == 2 and self._jets_are_sound(near)
+        return self._facts
+
+    def _bends_soundly(self, z: Tensor, way: Way) -> bool:
+        return sound_twice(lambda z, v: push(self._asked, z, v, way).square().sum(1), z)
+
+    def _jets_are_sound(self, z: Tensor) -> bool:
+        """Whether jets know all functions of the decoder, and give D²g(v, v) for v along the first few coordinates."""
+        few = min(z.shape[1], 6)
+        i, j = torch.triu_indices(few, few, device=z.device)
+        v = directions(z)
+        v[:, few:] = 0
+        g = partial(flat, self._asked)
+        try:
+            second = jets(g, z, i, j)[1]
+        except Unknown:
+            return False
+        weights = v[:, i] * v[:, j] * torch.where(i == j, 1, 2)
+        return agree(torch.einsum("mp,mpx->mx", weights, second), along(g, v, self._way), z, v)
 
     def _lower(self, x: Tensor) -> Tensor:
         """η x for x (..., D)."""
         return x if self.signs == (1,) else x * x.new_tensor(self.signs).repeat(x.shape[-1] // len(self.signs))
 
     def _tensor(self, z: Tensor) -> Tensor:
-        own = jacobian(self.through, z)
+        own = jacobian(self.through, z, self._way)
         return self._lower(own) @ own.mT
 
     def _tangent(self, z: Tensor, own: Tensor) -> Tangent:
@@ -141,8 +202,8 @@ class Pullback:
         return Tangent(own, lowered, torch.linalg.cholesky(g))
 
     def _acceleration(self, z: Tensor, v: Tensor) -> Tensor:
-        tangent = self._tangent(z, jacobian(self.through, z))
-        return tangent.coordinates(bend(self.through, z, v, v)[:, None])[:, 0]
+        tangent = self._tangent(z, jacobian(self.through, z, self._way))
+        return tangent.coordinates(bend(self.through, z, v, v, self._way)[:, None])[:, 0]
 
     def _christoffel(self, z: Tensor) -> Tensor:
         parts = []
@@ -166,7 +227,7 @@ class Pullback:
     def _second(self, z: Tensor, some: slice) -> tuple[Tangent, Tensor]:
         """The tangent space and ∂_i ∂_j g (m, p, D) of some of the pairs."""
         i, j, _ = _pairs(z)
-        own, second = second_order(self.through, z, i[some], j[some])
+        own, second = second_order(self.through, z, i[some], j[some], self._way, self._jets)
         return self._tangent(z, own), second
 
     def _normal(self, z: Tensor, some: slice) -> Tensor:

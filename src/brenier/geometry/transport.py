@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import jvp
 
 from brenier.geometry import metric as of
 from brenier.geometry.batch import as_points, chunks
@@ -44,6 +43,8 @@ def parallel_transport(metric: Metric, path: Any, v: Any) -> Any:
         both = f"{tuple(v.shape)} {v.dtype} {v.device} beside {tuple(path.shape)} {path.dtype} {path.device}"
         raise ValueError(f"v must be (..., d) beside path (..., n, d), got {both}")
     n, d = path.shape[-2:]
+    if 0 in path.shape:
+        return back(path)
     paths, vectors = path.reshape(-1, n, d), v.reshape(-1, d)
     with torch.no_grad():
         parts = [_carry(metric, paths[rows], vectors[rows]) for rows in chunks(metric, len(paths), d, 4 * n * d)]
@@ -87,7 +88,7 @@ def _cubic(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _turning(metric: Metric, x: Tensor, velocity: Tensor) -> Tensor:
     """B (m, d, d), skew: w' = B w for w = Lᵀ v, where v is parallel along γ' = velocity at x (m, d)."""
     checked(metric, x)
-    g, change = jvp(lambda x: of.tensor(metric, x), (x,), (velocity,))[:2]
+    g, change = of.tensor(metric, x), of.change(metric, x, velocity)
     factor = torch.linalg.cholesky(g)
     connection = torch.einsum("mkij,mi->mkj", of.christoffel(metric, x), velocity)
     half = torch.linalg.solve_triangular(factor, change, upper=False)
