@@ -31,8 +31,8 @@ class Trials:
     """What was tried: `scores`, the squared energy distance of new samples to held-out ones by dimension; `chosen`.
 
     The chosen dimension is the least that no larger one beats by a quarter of the distance, or of its standard error
-    where that is more, and by more than the standard error of the difference. Larger ones are tried until one is clearly
-    worse.
+    where that is more, and by more than the standard error of the difference. Larger ones are tried until one is
+    clearly worse.
     """
 
     scores: dict[int, Estimate]
