@@ -11,7 +11,8 @@ import torch
 from brenier import data
 from brenier.measures import Discrete, Gaussian, UniformCube
 from brenier.transport import BrenierPotential, cells, extend, singular_set, solve
-from brenier.transport.local import NEW, choose, local_gaussians, novelty
+from brenier.transport.local import NEW, STRENGTHS, choose, local_gaussians, novelty
+from brenier.transport.smoothing import blended, smoothings
 
 SETS = {"ring": (data.ring, 400), "grid": (data.grid, 1000), "spiral": (data.spiral, 3000)}
 KINDS = ["local", "barycentric"]
@@ -290,13 +291,29 @@ def test_few_targets_extend(n, kind):
 
 
 def test_the_strength_is_the_least_that_makes_new_points_and_the_size_the_likeliest():
-    y, every = noise(2000), torch.ones(2000, dtype=torch.bool)
-    modes, judges = torch.zeros(2000, dtype=torch.long), torch.arange(0, 2000, 10)
-    local, strength = choose(y, modes, every, None, judges)
-    assert [size for size, _ in local.scores] == [16, 32, 64]  # 128 are more than a twentieth of the targets
-    assert (local.near.shape[1], strength) == max(local.scores, key=local.scores.get)
+    y, nu = noise(2000), torch.full((2000,), 1 / 2000, dtype=torch.float64)
+    parts, judges = torch.zeros(2000, dtype=torch.long), torch.arange(0, 2000, 10)
+    local, strength = choose(y, nu, parts, None, judges)
+    assert [size for size, _ in local.scores] == [16, 32, 64, 128]
+    new = {one: score for one, score in local.scores.items() if score[0] >= NEW}
+    size = max(new, key=lambda one: new[one][1])[0]
+    assert strength == max(new, key=lambda one: new[one][1])[1]
     kept = torch.ones(2000, dtype=torch.bool).index_fill(0, judges, False)
-    for size, least in local.scores:
-        draft = local_gaussians(y[kept], modes[kept], every[kept], size)
-        weaker, enough = novelty(draft, y[judges], (least - 0.05, least))
-        assert weaker < NEW <= enough
+    every = torch.arange(int(kept.sum()))
+    tried = 0
+    for k, least in local.scores:
+        (p,) = smoothings(y[kept], nu[kept], parts[kept], [k])
+        if STRENGTHS[0] < least < 1:
+            weaker = novelty(local_gaussians(y[kept], blended(p, least - 0.05), every, every), y[judges])
+            assert weaker < NEW <= local.scores[k, least][0]
+            tried += 1
+    assert tried >= 1
+
+
+def test_few_targets_take_more_neighbours_until_points_are_new():
+    """A hundred points in ten dimensions: sixteen neighbours, a quarter of them at most, are not enough."""
+    y = torch.randn(100, 10, dtype=torch.float64, generator=seeded(3))
+    local, _ = choose(y, torch.full((100,), 0.01), torch.zeros(100, dtype=torch.long), 0.5, None)
+    sizes = [size for size, _ in local.scores]
+    assert sizes[0] == 16
+    assert all(new < NEW for (size, _), (new, _) in local.scores.items() if size < sizes[-1])

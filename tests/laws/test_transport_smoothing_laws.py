@@ -112,7 +112,7 @@ def test_ripples_are_uncorrelated_noise_inside_any_interval_of_some_turns():
     for middle, half in ((0.0, 0.4), (2.0, 0.4), (-1.3, 0.7)):
         xi = ripples(middle + half * x, 25.0)
         assert abs(xi.mean().item()) <= 0.1
-        assert xi.var().item() == pytest.approx(1, abs=0.12)
+        assert xi.var().item() == pytest.approx(1, abs=0.15)
         assert abs((xi * x).mean().item()) <= 0.1
 
 

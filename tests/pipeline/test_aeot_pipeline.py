@@ -134,9 +134,12 @@ def test_no_scale_changes_a_verdict(ring_model, scale):
     assert torch.equal(other.singular_.facets, ring_model.singular_.facets)
 
 
-def test_latent_dim_none_takes_the_intrinsic_dimension():
+def test_latent_dim_none_tries_from_the_intrinsic_dimension_on():
+    """A roll has two dimensions; a short fit does not unroll it, and codes of three numbers are the roll itself."""
     roll = data.swiss_roll(600, generator=torch.Generator().manual_seed(0)).values
-    assert AEOT(epochs=2).fit(roll).codes_.shape[1] == 2
+    model = AEOT(epochs=2).fit(roll)
+    assert list(model.dimension_.scores) == [2, 3]
+    assert model.codes_.shape[1] == model.dimension_.chosen == 3
 
 
 def test_torch_in_torch_out_and_vectors_keep_their_scale():

@@ -20,8 +20,7 @@ CHUNK = 256  # rows whose highest planes are looked for together
 TOGETHER = 1 << 16  # rows that share the axes of their cells
 JUDGED = 1 << 17  # draws whose moments are held beside the targets'
 NUMBERS = 1 << 30  # of their second moments, summed; fewer draws in many dimensions
-TURNS = 2.5  # radians that the slower ripple turns within a deviation of the noise in its cell
-GOLDEN = (1 + math.sqrt(5)) / 2  # the ratio of the ripples' frequencies: they never fall into step
+TURNS = 2.5  # radians of a ripple within a deviation of the noise in its cell: its mean there is 0 to 4 %
 ENOUGH = 20  # draws a dimension that a part must have for its covariance to be known
 
 
@@ -103,11 +102,10 @@ class Extension:
 
 
 def ripples(x: Tensor, frequency: float) -> Tensor:
-    """Return the fine place ξ (m, d) of noise x (m, d): ξ_k = cos(ω x_k) + cos(φ ω x_k), φ the golden ratio; float64.
+    """Return the fine place ξ (m, d) of noise x (m, d): ξ_k = √2 cos(ω x_k), smooth, at most √2; float64.
 
-    Smooth, between −2 and 2. Where the noise spreads over a few turns of ω, as it does inside a cell, its ripples have
-    mean 0, variance 1 and no correlation, whatever its density: they are new noise, made from the fine digits of the
-    old one.
+    Where the noise spreads over some turns, as it does inside a cell, ξ has mean 0 and covariance I whatever the
+    density is there: it is new noise, made from the fine digits of the old one.
 
     Example:
         >>> x = torch.randn(10_000, 2, generator=torch.Generator().manual_seed(0))
@@ -115,8 +113,7 @@ def ripples(x: Tensor, frequency: float) -> Tensor:
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
     """
-    turn = frequency * x.double()
-    return turn.cos() + (GOLDEN * turn).cos()
+    return math.sqrt(2) * (frequency * x.double()).cos()
 
 
 def extend(

@@ -15,7 +15,7 @@ from brenier.transport.neighbours import nearest
 from brenier.transport.smoothing import blended, distinct, smoothings
 
 SIZES = (16, 32, 64, 128)  # neighbours of a target, to choose from
-SHARE = 4  # beyond a quarter of all targets nothing is local: only the least size may be larger
+SHARE = 4  # beyond a quarter of all targets nothing is local: larger sizes only where no other makes new points
 STRENGTHS = tuple(round(0.05 * i, 2) for i in range(4, 21))  # 0.2 to 1
 NEW = 0.9  # how new drawn points have to be, against held-out ones; blends of cells make codes newer still
 RIDGE = 1e-2  # the share of a covariance that is made round before a likelihood, so that flat ones have a density
@@ -206,9 +206,12 @@ def _tried(
     """How new points are and how likely the judges, by size and its least strength."""
     first, _, weights = distinct(points, nu)
     y = points[first]
-    sizes = [size for size in SIZES if size <= max(SIZES[0], len(y) // SHARE)]
-    every, scores = torch.arange(len(y)), {}
+    sizes = [size for size in SIZES if size <= max(SIZES[0], len(y) // 2)]
+    every = torch.arange(len(y))
+    scores: dict[tuple[int, float], tuple[float, float]] = {}
     for size, p in zip(sizes, smoothings(y, weights, parts[first], sizes), strict=True):
+        if size > len(y) // SHARE and any(new >= NEW for new, _ in scores.values()):
+            break
         options = STRENGTHS if strength is None else (strength,)
         low, high = 0, len(options) - 1
         while low < high:  # novelty grows with the strength
