@@ -291,12 +291,11 @@ def test_few_targets_extend(n, kind):
 
 
 def test_the_strength_is_the_least_that_makes_new_points_and_the_size_the_likeliest():
-    y, nu = noise(2000), torch.full((2000,), 1 / 2000, dtype=torch.float64)
+    y, nu = noise(2000, 6), torch.full((2000,), 1 / 2000, dtype=torch.float64)
     parts, judges = torch.zeros(2000, dtype=torch.long), torch.arange(0, 2000, 10)
     local, strength = choose(y, nu, parts, None, judges)
     assert [size for size, _ in local.scores] == [16, 32, 64, 128]
     new = {one: score for one, score in local.scores.items() if score[0] >= NEW}
-    size = max(new, key=lambda one: new[one][1])[0]
     assert strength == max(new, key=lambda one: new[one][1])[1]
     kept = torch.ones(2000, dtype=torch.bool).index_fill(0, judges, False)
     every = torch.arange(int(kept.sum()))
