@@ -22,6 +22,7 @@ def slopes(terms: int) -> list[float]:
 
 
 _SLOPE = slopes(TERMS)
+_ATAN = [(-1) ** k / (2 * k + 1) for k in range(TERMS)]
 _ASINH = [(-1) ** k * c for k, c in enumerate(_ASIN)]
 _SLOPEH = [(-1) ** k * c for k, c in enumerate(_SLOPE)]
 
@@ -74,6 +75,11 @@ def sinhc_root(q: Tensor) -> Tensor:
 def asin_root(q: Tensor) -> Tensor:
     """arcsin √q / √q, 0 ≤ q < 1."""
     return _even(q, _ASIN, 0.03, lambda s: s.clamp(max=1).asin() / s)
+
+
+def atan_root(q: Tensor) -> Tensor:
+    """arctan √q / √q."""
+    return _even(q, _ATAN, 0.03, lambda s: s.atan() / s)
 
 
 def asinh_root(q: Tensor) -> Tensor:
