@@ -71,8 +71,8 @@ def pairs(dtype, generator):
     for r, s in itertools.product(RADII[dtype], RADII[dtype]):
         x, y = torch.randn(2, 3, dtype=F64, generator=generator)
         x = x / x.norm()
-        for y in (s * y / y.norm(), -s * x, s * x, r * x + 0.01 * (1 - r) * y / y.norm()):
-            a, b = (r * x).to(dtype), y.to(dtype)
+        for other in (s * y / y.norm(), -s * x, s * x, r * x + 0.01 * (1 - r) * y / y.norm()):
+            a, b = (r * x).to(dtype), other.to(dtype)
             if not torch.equal(a, b) and float(hyperbolic.gap(b)) > 0:
                 yield a, b
 

@@ -1,4 +1,4 @@
-"""Gradients of every verb of every manifold at its borders: zero vectors, equal points, equal eigenvalues; no points."""
+"""Gradients of every verb of every manifold at zero vectors, equal points and eigenvalues; answers for no points."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ class Checked(geoopt.Manifold):
     """
 
     reversible = False
+    regular = 0.0  # points all nearer than this to a point where their logarithms add up to 0 have no other mean
 
     def error(self, x: Tensor) -> Tensor:
         """How far each point is from the manifold, (...); 0 is on it."""

@@ -20,7 +20,7 @@ class Euclidean(Checked, geoopt.Euclidean):
         tensor(5.)
     """
 
-    name, reversible = "Euclidean", True
+    name, reversible, regular = "Euclidean", True, math.inf
 
     def inside(self, x: Tensor) -> Tensor:
         """Whether all numbers of each point are finite."""
@@ -77,7 +77,7 @@ class Product(Checked, geoopt.ProductManifold):
 
     def _check_point_on_manifold(self, x: Tensor, *, atol: float = 1e-5, rtol: float = 1e-5) -> Reason:
         for i, manifold in enumerate(self.manifolds):
-            good, reason = manifold.check_point_on_manifold(self.part(x, i), explain=True, atol=atol, rtol=rtol)  # type: ignore[operator]
+            good, reason = manifold.check_point_on_manifold(self.part(x, i), explain=True, atol=atol, rtol=rtol)
             if not good:
                 return False, f"part {i}, {manifold.name}: {reason}"
         return True, None
@@ -141,7 +141,7 @@ class Product(Checked, geoopt.ProductManifold):
         return torch.cat(self._each("dist2", x, y), -1).sum(-1, keepdim=keepdim)
 
     def _dim(self, shape: tuple[int, ...]) -> int:
-        return sum(m.dim(*own) for m, own in zip(self.manifolds, self.shapes, strict=True))  # type: ignore[operator]
+        return sum(m.dim(*own) for m, own in zip(self.manifolds, self.shapes, strict=True))
 
     def dim(self, *shape: Any) -> int:
         """The sum of the dimensions; the shape is known and needn't be given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,15 +10,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from brenier.riemannian.base import Checked, Reason
-from brenier.riemannian.spectral import spectral, sym
+from brenier.riemannian.spectral import eye_like, spectral, sym
 from brenier.smooth import root, slopes
 
 SHOTS, LEGS = 200, 4
-
-
-def eye_like(a: Tensor) -> Tensor:
-    """The identity of the size of the last axis of a."""
-    return torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
 
 
 def polar(x: Tensor) -> Tensor:
@@ -40,11 +36,9 @@ def polar(x: Tensor) -> Tensor:
 
 def _polar_far(x: Tensor) -> Tensor:
     """u vᵀ of x = u s vᵀ, with the derivatives of x (xᵀx)^(−1/2); those are 0 where x has not full rank."""
-    try:
-        u, size, v = torch.linalg.svd(x.detach(), full_matrices=False)
-    except torch.linalg.LinAlgError:
-        raise ValueError("matrices must be finite, got NaN or Inf") from None
-    exact = u @ v
+    finite = x.detach().isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    u, size, v = torch.linalg.svd(torch.where(finite, x.detach(), 1.0), full_matrices=False)
+    exact = torch.where(finite, u @ v, torch.nan)
     full = (size[..., -1:] > torch.finfo(x.dtype).eps ** 0.5 * size[..., :1])[..., None]
     whole = torch.where(full, x, exact)
     smooth = whole @ spectral(whole.mT @ whole, "rsqrt")
@@ -125,7 +119,7 @@ class Stiefel(Orthonormal):
         tensor([[0.6000, 0.8000]])
     """
 
-    name = "Stiefel"
+    name, regular = "Stiefel", math.pi / 2
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """u − x sym(xᵀu)."""
@@ -262,7 +256,7 @@ class Grassmann(Orthonormal):
         tensor(1.5708)
     """
 
-    name = "Grassmann"
+    name, regular = "Grassmann", math.pi / 4
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """u − x xᵀu."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ class SPD(Checked):
         tensor(1.4142)
     """
 
-    name, ndim = "SPD", 2
+    name, ndim, regular = "SPD", 2, math.inf
 
     def _check_shape(self, shape: tuple[int, ...], name: str) -> Reason:
         if len(shape) < 2 or shape[-2] != shape[-1]:

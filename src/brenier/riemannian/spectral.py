@@ -29,11 +29,16 @@ def sym(a: Tensor) -> Tensor:
     return (a + a.mT) / 2
 
 
+def eye_like(a: Tensor) -> Tensor:
+    """The identity of the size of the last axis of a."""
+    return torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+
+
 def spectral(a: Tensor, function: str) -> Tensor:
-    """f(a) of symmetric matrices (..., n, n), f one of exp, log, sqrt, rsqrt; two derivatives of it.
+    """f(a) of symmetric matrices (..., n, n), f one of exp, log, sqrt, rsqrt; NaN where a is not finite.
 
     Raises:
-        ValueError: NaN or Inf in a.
+        NotImplementedError: a third derivative is sought.
 
     Example:
         >>> a = torch.eye(2, dtype=torch.float64).requires_grad_()
@@ -88,10 +93,9 @@ class _Spectral(torch.autograd.Function):
 
     @staticmethod
     def forward(a: Tensor, function: str, *directions: Tensor) -> Tensor:
-        try:
-            values, v = torch.linalg.eigh(sym(a))
-        except torch.linalg.LinAlgError:
-            raise ValueError("matrices must be finite, got NaN, Inf or numbers too large to have eigenvalues") from None
+        finite = a.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+        values, v = torch.linalg.eigh(torch.where(finite, sym(a), eye_like(a)))
+        values = torch.where(finite[..., 0], values, torch.nan)
         if not directions:
             return sym(v * VALUES[function](values)[..., None, :] @ v.mT)
         e, *rest = (v.mT @ sym(d) @ v for d in directions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import geoopt
 import torch
 from torch import Tensor
@@ -17,8 +19,7 @@ class Sphere(Checked):
         exp_x(u) = cos|u| x + sin|u| u/|u|,   d(x, y) = 2 atan(|x − y| / |x + y|)
 
     The distance is exact for close and for far points, where arccos <x, y> loses half of the digits. `retr` divides
-    x + u by its norm (second order). `logmap` and `transp` raise ValueError for antipodes, which no single shortest
-    geodesic joins.
+    x + u by its norm (second order). `logmap` raises ValueError for antipodes, which no single shortest geodesic joins.
 
     Example:
         >>> x, y = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 2.0, 0.0])
@@ -27,7 +28,7 @@ class Sphere(Checked):
         tensor(1.5708)
     """
 
-    name, ndim = "Sphere", 1
+    name, ndim, regular = "Sphere", 1, math.pi / 2
 
     def error(self, x: Tensor) -> Tensor:
         """||x| − 1|."""
@@ -35,6 +36,8 @@ class Sphere(Checked):
 
     def projx(self, x: Tensor) -> Tensor:
         """x / |x|; the zero vector has no nearest point and becomes NaN."""
+        most = x.detach().abs().amax(-1, keepdim=True)  # squares of numbers like 1e200 are no numbers
+        x = x / torch.where(most > 0, most, 1.0)
         return x / x.norm(dim=-1, keepdim=True)
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
@@ -76,23 +79,20 @@ class Sphere(Checked):
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent vector at x of length d(x, y) that points to y."""
-        self._apart(x, y)
+        if bool(((x + y).detach().norm(dim=-1) < 8 * torch.finfo(x.dtype).eps).any()):
+            most = float(self.dist(x.detach(), y.detach()).amax())
+            raise ValueError(f"antipodes have no single logarithm, got an angle of {most:.17g}")
         q, near = self._half(x, y)
         angle = self.dist(x, y, keepdim=True)
         sine = length(x - y) * length(x + y) / 2
         return torch.where(near, asin_slope(q), angle / torch.where(near, 1.0, sine)) * self.proju(x, y - x)
 
-    def _apart(self, x: Tensor, y: Tensor) -> None:
-        sum_ = (x + y).detach().norm(dim=-1)
-        if bool((sum_ < 8 * torch.finfo(x.dtype).eps).any()):
-            angle = float(self.dist(x.detach(), y.detach()).amax())
-            raise ValueError(f"antipodes have no single shortest geodesic, got an angle of {angle:.17g}")
-
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
-        """Parallel transport: v − <y, v> / (1 + <x, y>) (x + y)."""
-        self._apart(x, y)
+        """Parallel transport: v − <y, v> / (1 + <x, y>) (x + y); NaN to an antipode."""
         both = x + y
-        return v - 2 * (y * v).sum(-1, keepdim=True) / (both * both).sum(-1, keepdim=True) * both
+        square = (both * both).sum(-1, keepdim=True)
+        square = torch.where(square < (8 * torch.finfo(square.dtype).eps) ** 2, torch.nan, square)
+        return v - 2 * (y * v).sum(-1, keepdim=True) / square * both
 
     def _dim(self, shape: tuple[int, ...]) -> int:
         return shape[-1] - 1
@@ -115,6 +115,8 @@ class PoincareBall(Checked, geoopt.PoincareBall):
         >>> ball.dist(torch.tensor([0.0, 0.0]), torch.tensor([0.5, 0.0]))
         tensor(1.0986)
     """
+
+    regular = math.inf
 
     def __init__(self) -> None:
         super().__init__(c=1.0)
