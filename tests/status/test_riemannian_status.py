@@ -295,12 +295,10 @@ def test_matrices_without_numbers_or_too_far_apart_are_named():
     assert SPD().expmap(torch.eye(2), nothing[0, :2]).isnan().all()
     with says(ValueError, "positive definite", "nan"):
         SPD().dist(torch.eye(2), nothing[0, :2])
-    wide = torch.randn(50, 2, 4, 4, dtype=F64, generator=torch.Generator().manual_seed(0)) * 4
-    for x, y in torch.linalg.matrix_exp(wide + wide.mT):  # of condition up to 1e20
-        try:
-            assert SPD().dist(x, y).isfinite()
-        except (ValueError, ArithmeticError) as error:
-            assert re.search("positive definite, got the eigenvalue|too far apart for torch.float64", str(error))
+    wide = torch.randn(2, 4, 4, dtype=F64, generator=torch.Generator().manual_seed(0)) * 4
+    x, y = torch.linalg.matrix_exp(wide + wide.mT)
+    with says(ArithmeticError, "too far apart", "float64"):
+        SPD().dist(x, y)
     with says(ValueError, "x must lie on Stiefel", "off by"):
         Stiefel().logmap(torch.ones(4, 2), torch.eye(4)[:, :2])
     with says(TypeError, "generator", "str"):
