@@ -1,9 +1,8 @@
-"""Losses that are not the likelihood's, networks that the curvature can't look into, copies of network and optimiser."""
+"""Losses that are not the likelihood's, networks that curvature can't look into, copies of network and optimiser."""
 
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 
 import pytest
@@ -143,7 +142,7 @@ def test_a_network_without_a_layer_for_kronecker_factors_is_named(structure):
         def forward(self, x):
             return x @ self.weight
 
-    with pytest.raises(ValueError, match=f"structure='{structure}' needs a linear, .* take 'diagonal', 'block' or 'cg'"):
+    with pytest.raises(ValueError, match=f"'{structure}' needs a linear, .* take 'diagonal', 'block' or 'cg'"):
         fisher(Bare(), X, structure=structure)
     step(model := Bare(), optimiser := NaturalGradient(model, structure=structure))
     assert optimiser.coverage == {"weight": "diagonal"}
@@ -165,17 +164,10 @@ def test_wrapped_networks_step_as_their_own(structure):
 
 
 def pickled(pair):
-    return pickle.loads(pickle.dumps(pair))
+    return pickle.loads(pickle.dumps(pair))  # noqa: S301 (its own bytes, as a user's multiprocessing does)
 
 
-def saved(pair):
-    file = io.BytesIO()
-    torch.save(pair, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, pickled, saved], ids=["deepcopy", "pickle", "save"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled], ids=["deepcopy", "pickle"])
 @pytest.mark.parametrize("structure", ["dense", "woodbury", "cg", "kfac", "ekfac", "diagonal"])
 @pytest.mark.parametrize("steps", [0, 3])
 def test_a_copy_of_network_and_optimiser_goes_on_as_they_do(structure, copied, steps):

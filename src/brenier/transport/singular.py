@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from brenier.device import seeded
 from brenier.measures import Source
 from brenier.solution import Estimate
 from brenier.transport.cells import Cells, NoiseView, cells
@@ -45,7 +46,7 @@ class SingularSet:
 
 
 def singular_set(
-    u: BrenierPotential, source: Source, found: Cells | None = None, generator: torch.Generator | None = None
+    u: BrenierPotential, source: Source, found: Cells | None = None, generator: torch.Generator | int | None = None
 ) -> SingularSet:
     """The singular facets of u, the modes they part and the share of noise lost to them.
 
@@ -65,6 +66,7 @@ def singular_set(
         >>> s.modes.bincount()
         tensor([20, 20])
     """
+    generator = seeded(generator)
     found = cells(u, source, generator=generator) if found is None else found
     alive = (found.masses > 0).nonzero()[:, 0]
     y = (u.points[alive] - u.centre).double()
