@@ -30,12 +30,11 @@ def _gap(x: Tensor) -> Tensor:
     if x.dtype != torch.float64:
         x = x.double()
         return 1 - _dot(x, x)
-    square = x * x
-    error = _error(x, x, square)
+    square, (high, low) = x * x, _split(x)
+    error = torch.addcmul(-square, high, high).addcmul_(high, low, value=2).addcmul_(low, low)
     coarse = (square + GRID) - GRID
-    exact = (1 - coarse.sum(-1, keepdim=True)) - (square - coarse + error).sum(-1, keepdim=True)
-    plain = 1 - square.sum(-1, keepdim=True)
-    return torch.where(plain > -1, exact, plain)
+    whole = 1 - coarse.sum(-1, keepdim=True)
+    return torch.where(whole > -1, whole - error.add_(square - coarse).sum(-1, keepdim=True), whole)
 
 
 def _error(x: Tensor, y: Tensor, product: Tensor) -> Tensor:
@@ -54,18 +53,13 @@ def inside(x: Tensor) -> Tensor:
     """Points of the open ball, as they are; those outside, and within 8 eps of the border, at 1 − 8 eps."""
     eps = torch.finfo(x.dtype).eps
     out = ~(gap(x) >= 16 * eps)
-    return torch.where(out, x * ((1 - 8 * eps) / torch.where(out, length(x), 1.0)), x)
-
-
-def _ratio(x: Tensor, y: Tensor) -> Tensor:
-    """sinh²(d(x, y)/2) = |x − y|² / (a b), (..., 1)."""
-    d = y - x
-    return _dot(d, d) / gap(x) / gap(y)
+    return x * torch.where(out, (1 - 8 * eps) * torch.where(out, _dot(x, x), 1.0).rsqrt(), 1.0)
 
 
 def ball_distance2(x: Tensor, y: Tensor) -> Tensor:
     """The squared distance (..., 1), smooth at x = y."""
-    q = _ratio(x, y)
+    d = y - x
+    q = _dot(d, d) / gap(x) / gap(y)
     return 4 * q * asinh_root(q) ** 2
 
 
@@ -82,8 +76,9 @@ def ball_distance(x: Tensor, y: Tensor) -> Tensor:
 
 def ball_log(x: Tensor, y: Tensor) -> Tensor:
     """(s / sinh s) (a d − |d|² x) / b with s = d(x, y): the velocity at x of the geodesic to y in time 1."""
-    d = y - x
-    return asinh_slope(_ratio(x, y)) * (gap(x) * d - _dot(d, d) * x) / gap(y)
+    a, b, d = gap(x), gap(y), y - x
+    dd = _dot(d, d)
+    return asinh_slope(dd / a / b) / b * (a * d - dd * x)
 
 
 def ball_exp(x: Tensor, u: Tensor) -> Tensor:

@@ -193,7 +193,7 @@ class TestOptimiser:
         model = network()
         optimiser = NaturalGradient(model, likelihood="bernoulli")
         (100 * F.binary_cross_entropy_with_logits(model(X), torch.ones(3, 3))).backward()
-        with pytest.raises(ValueError, match=r"or its factor by step\(scale=\)"):
+        with pytest.raises(ValueError, match=r"100 times the bernoulli loss: pass step\(scale=100\)"):
             optimiser.step()
 
     def test_outputs_of_another_likelihood(self):

@@ -303,3 +303,15 @@ def test_matrices_without_numbers_or_too_far_apart_are_named():
         Stiefel().logmap(torch.ones(4, 2), torch.eye(4)[:, :2])
     with says(TypeError, "generator", "str"):
         Sphere().random(3, generator="0")
+
+
+def test_the_second_derivative_of_the_logarithm_on_stiefel_is_refused():
+    x = Stiefel().random(3, 4, 2, dtype=F64, generator=0)
+    near = Stiefel().projx(x[:1] + 0.1 * x[1:2])
+
+    def cost(p):
+        return Stiefel().dist2(p, near[0])
+
+    assert minimize(cost, Stiefel(), x[0], tol=1e-7).converged
+    with says(NotImplementedError, "logarithm on Stiefel", "one derivative", 'method="lbfgs"'):
+        minimize(cost, Stiefel(), x[0], "trust")

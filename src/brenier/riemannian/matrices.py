@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from brenier.riemannian.base import Checked, Reason
 from brenier.riemannian.spectral import eye_like, spectral, sym
@@ -213,8 +212,9 @@ class _Shot(torch.autograd.Function):
         ctx.mark_non_differentiable(error)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError('the logarithm on Stiefel has one derivative, no second: take method="lbfgs"')
         x, u = ctx.saved_tensors
         manifold, lead, n = ctx.manifold, x.shape[:-2], x.shape[-2] * x.shape[-1]
         with torch.enable_grad():
