@@ -108,13 +108,13 @@ def ball_exp(x: Tensor, u: Tensor) -> Tensor:
     behind = fall * (x - unit)
     way = ahead + behind
     far = a * -torch.expm1(-2 * size / a) * (ahead - behind) / (_dot(way, way) + 4 * a * fall)
-    return inside((x + torch.where(near, step, far)).to(dtype))
+    return (x + torch.where(near, step, far)).to(dtype)
 
 
 def ball_add(x: Tensor, y: Tensor) -> Tensor:
     """Möbius addition: x + a (x + y − b x) / (|x + y|² + a b)."""
     a, b, both = gap(x), gap(y), x + y
-    return inside(x + a * (both - b * x) / (_dot(both, both) + a * b))
+    return x + a * (both - b * x) / (_dot(both, both) + a * b)
 
 
 def ball_transport(x: Tensor, y: Tensor, v: Tensor) -> Tensor:

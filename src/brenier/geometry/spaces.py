@@ -107,7 +107,7 @@ class PoincareBall:
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """Where the geodesic from x (..., d) with velocity v (..., d) is at time 1, (..., d)."""
-        return hyperbolic.ball_exp(_in_ball(x), v)
+        return hyperbolic.inside(hyperbolic.ball_exp(_in_ball(x), v))
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The velocity at x (..., d) of the geodesic to y (..., d) in time 1, (..., d)."""

@@ -167,9 +167,10 @@ class PoincareBall(Checked, geoopt.PoincareBall):
         """x + u, inside the ball."""
         return self.projx(x + u)
 
-    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        """The geodesic's end."""
-        return hyperbolic.ball_exp(x, u)
+    def expmap(self, x: Tensor, u: Tensor, *, project: bool = True) -> Tensor:
+        """The geodesic's end; it may be rounded onto the border where it is not to be projected."""
+        end = hyperbolic.ball_exp(x, u)
+        return self.projx(end) if project else end
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """The velocity at x of the geodesic to y."""
@@ -189,9 +190,10 @@ class PoincareBall(Checked, geoopt.PoincareBall):
         found = hyperbolic.ball_distance2(x, y)
         return found if keepdim else found[..., 0]
 
-    def mobius_add(self, x: Tensor, y: Tensor) -> Tensor:
+    def mobius_add(self, x: Tensor, y: Tensor, *, project: bool = True) -> Tensor:
         """Möbius addition x ⊕ y."""
-        return hyperbolic.ball_add(x, y)
+        found = hyperbolic.ball_add(x, y)
+        return self.projx(found) if project else found
 
     def geodesic(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """The point at the share t (..., 1) of the way from x to y."""
@@ -201,9 +203,9 @@ class PoincareBall(Checked, geoopt.PoincareBall):
         """The point at the distance t (..., 1) from x along u."""
         return self.expmap(x, t * u / self.norm(x, u, keepdim=True))
 
-    def expmap0(self, u: Tensor) -> Tensor:
+    def expmap0(self, u: Tensor, *, project: bool = True) -> Tensor:
         """`expmap` at the origin."""
-        return self.expmap(torch.zeros_like(u), u)
+        return self.expmap(torch.zeros_like(u), u, project=project)
 
     def logmap0(self, y: Tensor) -> Tensor:
         """`logmap` at the origin."""
