@@ -183,7 +183,7 @@ def fit(
         typer.Option(help="identity: the samples are codes, as for tables by default; network: learn codes."),
     ] = None,
     data_dir: DataDir = None,
-    latent_dim: Annotated[Count, typer.Option(min=1, help="Dimension of the codes; by default several are tried.")] = None,
+    latent_dim: Annotated[Count, typer.Option(min=1, help="Dimension of the codes; else several are tried.")] = None,
     epochs: Annotated[
         Count, typer.Option(min=1, help="Of the autoencoder; by default by the size of the data.")
     ] = None,

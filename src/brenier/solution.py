@@ -42,6 +42,9 @@ class Status(Enum):
     )
     MEAN = "converged: the weighted logarithms at the mean add up to nothing within tol"
     STATIONARY = "converged: the norm of every problem's gradient is within tol"
+    UNBOUNDED = (
+        "not converged: the cost falls without end, it seems unbounded below; pass a cost with a term that bounds it"
+    )
     CLUSTERED = "converged: no point changes its cluster"
     OUT_OF_STEPS = "not converged: the steps ran out before the error was within tol; raise max_steps or tol"
     STUCK = "not converged: no step from the mean so far comes nearer to all points; pass a start"

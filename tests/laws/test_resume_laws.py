@@ -279,7 +279,7 @@ def test_a_fingerprint_is_of_values_shape_and_dtype():
 
 def test_a_checkpoint_stays_until_it_is_removed_and_a_copy_of_the_model_owes_it_nothing(tmp_path):
     model = AEOT(chart="identity", tol=0.5).fit(swiss(), checkpoint=tmp_path / "kept")
-    names = ["cells", "extension", "manifold", "singular-set", "transport"]
+    names = ["cells", "dimension", "extension", "manifold", "singular-set", "transport"]
     assert sorted(file.name for file in (tmp_path / "kept").glob("*.safetensors")) == [
         f"{n}.safetensors" for n in names
     ]

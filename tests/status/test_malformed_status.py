@@ -430,7 +430,7 @@ def test_malformed_checkpoints_are_refused_by_name(case, unfinished, tmp_path):
     with pytest.raises(ValueError, match=re.escape(words)) as raised:
         call(folder)
     assert "\n" not in str(raised.value)
-    assert len(list(folder.glob("*.safetensors"))) == 5
+    assert len(list(folder.glob("*.safetensors"))) == 6
 
 
 def test_any_changed_byte_of_a_checkpoint_is_refused_by_name(unfinished, tmp_path):

@@ -12,8 +12,10 @@ from torch import nn
 
 from brenier.riemannian import (
     SPD,
+    Euclidean,
     Grassmann,
     PoincareBall,
+    Product,
     Sphere,
     Stiefel,
     constrain,
@@ -221,3 +223,95 @@ def test_statistics_that_run_out_of_steps_say_so():
     found = svrg(lambda p, rows: (x[rows] @ p).mean(), Sphere(), np.array([0.0, 0.6, 0.8]), n=9, lr=1e-3, epochs=1)
     assert found.status is Status.OUT_OF_STEPS
     assert isinstance(found.point, np.ndarray)
+
+
+@pytest.mark.parametrize("method", ["cg", "lbfgs", "trust"])
+@pytest.mark.parametrize("dtype", [torch.float32, F64], ids=str)
+@pytest.mark.parametrize(
+    ("manifold", "cost"),
+    [
+        (Euclidean(1), lambda x: -x.exp().sum(-1)),
+        (SPD(), lambda x: -torch.logdet(x)),
+        (SPD(), lambda x: -x.diagonal(dim1=-2, dim2=-1).sum(-1)),
+        (PoincareBall(), lambda x: -PoincareBall().dist2(x, torch.zeros_like(x))),
+    ],
+    ids=["exp", "logdet", "trace", "ball"],
+)
+def test_a_cost_without_a_lowest_value_is_named(manifold, cost, dtype, method):
+    start = manifold.random(*(3,) * manifold.ndim, dtype=dtype, generator=0)
+    found = minimize(cost, manifold, start, method, max_steps=400)
+    assert found.status is Status.UNBOUNDED
+    assert "unbounded below" in str(found.status)
+    assert not found.converged
+
+
+@pytest.mark.parametrize("method", ["cg", "lbfgs"])
+@pytest.mark.parametrize("space", [Euclidean(1), Product((Sphere(), 2), (Euclidean(1), 2))], ids=lambda m: m.name)
+def test_a_cost_that_falls_along_a_line_is_named_and_the_other_problems_are_solved(space, method):
+    start = space.projx(torch.ones(2, 4, dtype=F64))
+
+    def cost(x):
+        return torch.stack([x[0, 2:].sum(), (x[1, 2:] ** 2).sum()])
+
+    found = minimize(cost, space, start, method, max_steps=300)
+    assert found.status is Status.UNBOUNDED
+    assert found.cost[0] < -1e9
+    assert found.cost[1] < 1e-12
+
+
+@pytest.mark.parametrize("method", ["cg", "lbfgs", "trust"])
+def test_a_cost_with_a_kink_is_not_called_unbounded(method):
+    start = torch.tensor([1.0, -2.0, 0.3], dtype=F64)
+    assert minimize(lambda x: x.abs().sum(-1), Euclidean(1), start, method).status is not Status.UNBOUNDED
+
+
+def test_a_cost_without_a_second_derivative_is_named_where_it_is_needed():
+    with says(ValueError, "second derivative", 'method="lbfgs"'):
+        minimize(lambda x: x.abs().pow(1.5).sum(-1) + x[..., 0], Euclidean(1), torch.zeros(2, dtype=F64), "trust")
+
+
+@pytest.mark.parametrize(
+    ("call", "parts"),
+    [
+        (lambda: Stiefel().random(2, 5), ["n ≥ p", "(2, 5)"]),
+        (lambda: Grassmann().random((4, 2, 5)), ["n ≥ p", "(4, 2, 5)"]),
+        (lambda: Stiefel().origin(3), ["n ≥ p", "(3,)"]),
+        (lambda: Stiefel().dim(3, 4), ["n ≥ p", "(3, 4)"]),
+        (lambda: SPD().random(3, 4), ["(..., n, n)", "(3, 4)"]),
+        (lambda: SPD().random(0, 0), ["SPD", "(0, 0)"]),
+        (lambda: Sphere().random(), ["Sphere", "()"]),
+        (lambda: PoincareBall().random(5, 0), ["Poincare", "(5, 0)"]),
+        (lambda: Product((Sphere(), 3), (SPD(), (2, 2))).random(5), ["(..., 7)", "(5,)"]),
+    ],
+)
+def test_shapes_that_points_cannot_have_are_refused(call, parts):
+    with says(ValueError, *parts):
+        call()
+
+
+def test_matrices_without_numbers_or_too_far_apart_are_named():
+    nothing = torch.stack([torch.full((3, 2), torch.nan), torch.eye(3)[:, :2]])
+    assert torch.equal(Stiefel().projx(nothing).isnan(), nothing.isnan())
+    assert SPD().expmap(torch.eye(2), nothing[0, :2]).isnan().all()
+    with says(ValueError, "positive definite", "nan"):
+        SPD().dist(torch.eye(2), nothing[0, :2])
+    wide = torch.randn(2, 4, 4, dtype=F64, generator=torch.Generator().manual_seed(0)) * 4
+    x, y = torch.linalg.matrix_exp(wide + wide.mT)
+    with says(ArithmeticError, "too far apart", "float64"):
+        SPD().dist(x, y)
+    with says(ValueError, "x must lie on Stiefel", "off by"):
+        Stiefel().logmap(torch.ones(4, 2), torch.eye(4)[:, :2])
+    with says(TypeError, "generator", "str"):
+        Sphere().random(3, generator="0")
+
+
+def test_the_second_derivative_of_the_logarithm_on_stiefel_is_refused():
+    x = Stiefel().random(3, 4, 2, dtype=F64, generator=0)
+    near = Stiefel().projx(x[:1] + 0.1 * x[1:2])
+
+    def cost(p):
+        return Stiefel().dist2(p, near[0])
+
+    assert minimize(cost, Stiefel(), x[0], tol=1e-7).converged
+    with says(NotImplementedError, "logarithm on Stiefel", "one derivative", 'method="lbfgs"'):
+        minimize(cost, Stiefel(), x[0], "trust")

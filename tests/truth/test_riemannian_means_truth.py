@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from brenier.riemannian import (
     Euclidean,
     Grassmann,
     PoincareBall,
+    Product,
     Sphere,
     Stiefel,
     frechet_mean,
@@ -114,3 +117,66 @@ def test_arrays_give_arrays():
     assert isinstance(frechet_mean(Sphere(), x).point, np.ndarray)
     assert isinstance(geodesic_kmeans(Sphere(), x, 1).labels, np.ndarray)
     assert isinstance(principal_geodesics(Sphere(), x, 1).directions, np.ndarray)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-9, 0.3])
+def test_three_points_around_the_equator_have_a_pole_as_mean(shift):
+    angle = 2 * math.pi / 3 * torch.arange(3, dtype=F64) + shift
+    x = torch.stack([angle.cos(), angle.sin(), 0 * angle], 1)
+    found = frechet_mean(Sphere(), x)
+    assert found.converged
+    assert abs(float(found.point[2])) == pytest.approx(1)
+    assert float(found.variance) == pytest.approx((math.pi / 2) ** 2)
+
+
+def test_points_around_a_great_circle_have_a_mean_off_it_in_any_dimension(generator):
+    for m, n in ((3, 4), (5, 3), (7, 6)):
+        angle = 2 * math.pi / m * torch.arange(m, dtype=F64)
+        x = torch.zeros(m, n, dtype=F64)
+        x[:, 0], x[:, 1] = angle.cos(), angle.sin()
+        turn = torch.linalg.qr(torch.randn(n, n, dtype=F64, generator=generator)).Q
+        found = frechet_mean(Sphere(), torch.stack([x, x @ turn]))
+        assert found.converged
+        torch.testing.assert_close(found.variance, torch.full((2,), (math.pi / 2) ** 2, dtype=F64))
+
+
+@pytest.mark.parametrize("n", [2, 3, 9, 40])
+def test_the_mean_on_the_circle_is_the_best_and_knows_no_order(n, generator):
+    angle = 2 * math.pi * torch.rand(20, n, dtype=F64, generator=generator)
+    x = torch.stack([angle.cos(), angle.sin()], -1)
+    weights = torch.rand(20, n, dtype=F64, generator=generator)
+    found = frechet_mean(Sphere(), x, weights)
+    assert found.converged
+    grid = torch.linspace(0, 2 * math.pi, 5001, dtype=F64)[:, None, None]
+    squares = ((grid - angle + math.pi) % (2 * math.pi) - math.pi) ** 2
+    least = (squares * weights / weights.sum(-1, keepdim=True)).sum(-1).amin(0)
+    assert (found.variance <= least + 1e-12).all()
+    order = torch.randperm(n, generator=generator)
+    torch.testing.assert_close(frechet_mean(Sphere(), x[:, order], weights[:, order]).point, found.point)
+
+
+def test_equally_good_means_on_the_circle_do_not_depend_on_the_order():
+    angle = 2 * math.pi / 5 * torch.arange(5, dtype=F64) + 0.1
+    x = torch.stack([angle.cos(), angle.sin()], -1)
+    means = [frechet_mean(Sphere(), x.roll(k, 0)).point for k in range(5)]
+    torch.testing.assert_close(torch.stack(means), means[0].expand(5, 2))
+
+
+def test_the_mean_of_a_torus_is_that_of_each_circle(generator):
+    angle = 2 * math.pi * torch.rand(11, 2, dtype=F64, generator=generator)
+    parts = [torch.stack([a.cos(), a.sin()], -1) for a in angle.unbind(1)]
+    torus = Product((Sphere(), 2), (Sphere(), 2))
+    found = frechet_mean(torus, torch.cat(parts, -1))
+    each = [frechet_mean(Sphere(), part) for part in parts]
+    assert found.converged
+    torch.testing.assert_close(found.point, torch.cat([e.point for e in each]))
+    torch.testing.assert_close(found.variance, sum(e.variance for e in each))
+
+
+@pytest.mark.parametrize(("space", "shape"), [(Sphere(), (3,)), (Grassmann(), (4, 2))], ids=["Sphere", "Grassmann"])
+def test_wide_samples_have_means_that_no_sample_beats(space, shape, generator):
+    x = space.random(10, 6, *shape, dtype=F64, generator=generator)
+    found = frechet_mean(space, x)
+    every = x.unsqueeze(2).expand(10, 6, 6, *shape)
+    squares = space.dist2(every, x.unsqueeze(1).expand_as(every)).mean(-1)
+    assert (found.variance < squares.amin(-1)).all()

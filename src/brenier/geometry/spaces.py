@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd
 
+from brenier import hyperbolic
 from brenier.geometry.metric import Metric
+from brenier.smooth import atan_root, cos_root, length, root, sinc_root
 
 
 def _positive(**lengths: float) -> None:
@@ -35,53 +37,12 @@ def _dot(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum(-1, keepdim=True)
 
 
-class _Stereographic:
-    """A space of constant curvature κ in stereographic coordinates: G = λ² I, λ = 2/(1 + κ |x|²).
-
-    Closed forms by x ⊕ y = ((1 − 2κ x·y − κ|y|²) x + (1 + κ|x|²) y) / (1 − 2κ x·y + κ²|x|²|y|²)
-    (Bachmann, Bécigneul and Ganea, Constant curvature graph convolutional networks, ICML 2020).
-    """
-
-    curvature: float
-
-    def _scale(self, x: Tensor) -> Tensor:
-        inside = 1 + self.curvature * _dot(x, x)
-        return torch.where(inside > 0, 2 / inside, torch.nan)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """G (d, d) at x (d,)."""
-        return _eye(x) * self._scale(x) ** 2
-
-    def _add(self, x: Tensor, y: Tensor) -> Tensor:
-        k, xy, xx, yy = self.curvature, _dot(x, y), _dot(x, x), _dot(y, y)
-        return ((1 - 2 * k * xy - k * yy) * x + (1 + k * xx) * y) / (1 - 2 * k * xy + k * k * xx * yy)
-
-    def exp(self, x: Tensor, v: Tensor) -> Tensor:
-        """Where the geodesic from x (..., d) with velocity v (..., d) is at time 1, (..., d)."""
-        root = abs(self.curvature) ** 0.5
-        size = v.norm(dim=-1, keepdim=True)
-        half = root * self._scale(x) * size / 2
-        tangent = torch.tan(half) if self.curvature > 0 else torch.tanh(half)
-        return self._add(x, torch.where(size > 0, tangent / (root * size), 1.0) * v)
-
-    def log(self, x: Tensor, y: Tensor) -> Tensor:
-        """The velocity at x (..., d) of the shortest geodesic to y (..., d) in time 1, (..., d)."""
-        seen = self._add(-x, y)
-        size = seen.norm(dim=-1, keepdim=True)
-        return torch.where(size > 0, self._reach(size) / (self._scale(x) * size), 1.0) * seen
-
-    def distance(self, x: Tensor, y: Tensor) -> Tensor:
-        """Length of the shortest geodesic between x and y (..., d), (...)."""
-        return self._reach(self._add(-x, y).norm(dim=-1))
-
-    def _reach(self, size: Tensor) -> Tensor:
-        root = abs(self.curvature) ** 0.5
-        return 2 / root * (torch.atan(root * size) if self.curvature > 0 else torch.atanh(root * size))
-
-
 @dataclass(frozen=True)
-class Sphere(_Stereographic):
-    """The sphere of any dimension in stereographic coordinates: G = 4/(1 + |x|²/r²)² I, curvature 1/r².
+class Sphere:
+    """The sphere of any dimension in stereographic coordinates: G = 4/(1 + κ|x|²)² I, curvature κ = 1/r².
+
+    With d = y − x and m = ((1 + κ|x|²) d + κ|d|² x) / (1 + 2κ x·y + κ²|x|²|y|²), the point y as x sees it, the distance
+    is 2r atan(|m|/r) (Bachmann, Bécigneul and Ganea, Constant curvature graph convolutional networks, ICML 2020).
 
     Example:
         >>> Sphere().distance(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0]))  # from the pole to the equator
@@ -94,14 +55,44 @@ class Sphere(_Stereographic):
         _positive(radius=self.radius)
 
     @property
-    def curvature(self) -> float:  # type: ignore[override]
+    def curvature(self) -> float:
         """1/r²."""
         return 1 / self.radius**2
 
+    def _inverse(self, x: Tensor) -> Tensor:
+        return (1 + self.curvature * _dot(x, x)) / 2
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """G (d, d) at x (d,)."""
+        return _eye(x) / self._inverse(x) ** 2
+
+    def exp(self, x: Tensor, v: Tensor) -> Tensor:
+        """Where the geodesic from x (..., d) with velocity v (..., d) is at time 1, (..., d)."""
+        k, scale = self.curvature, 2 * self._inverse(x)
+        half = k * _dot(v, v) / scale**2
+        m = sinc_root(half) / cos_root(half) * v / scale
+        xm, mm = _dot(x, m), _dot(m, m)
+        return ((1 - 2 * k * xm - k * mm) * x + scale * m) / (1 - 2 * k * xm + k * k * _dot(x, x) * mm)
+
+    def log(self, x: Tensor, y: Tensor) -> Tensor:
+        """The velocity at x (..., d) of the shortest geodesic to y (..., d) in time 1, (..., d)."""
+        d, k, scale = y - x, self.curvature, 2 * self._inverse(x)
+        dd, below = _dot(d, d), self._below(x, y)
+        return scale * atan_root(k * dd / below) * (scale * d + k * dd * x) / below
+
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """Length of the shortest geodesic between x and y (..., d), (...)."""
+        return 2 * self.radius * torch.atan2(length(y - x) / self.radius, root(self._below(x, y)))[..., 0]
+
+    def _below(self, x: Tensor, y: Tensor) -> Tensor:
+        return 1 + 2 * self.curvature * _dot(x, y) + self.curvature**2 * _dot(x, x) * _dot(y, y)
+
 
 @dataclass(frozen=True)
-class PoincareBall(_Stereographic):
+class PoincareBall:
     """Hyperbolic space of any dimension on the unit ball: G = 4/(1 − |x|²)² I, curvature −1.
+
+    The closed forms are right to the digits of the dtype up to the border, see `brenier.hyperbolic`.
 
     Example:
         >>> PoincareBall().distance(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 0.5]))
@@ -110,12 +101,30 @@ class PoincareBall(_Stereographic):
 
     curvature = -1.0
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """G (d, d) at x (d,)."""
+        return _eye(x) * (2 / hyperbolic.gap(_in_ball(x))) ** 2
+
+    def exp(self, x: Tensor, v: Tensor) -> Tensor:
+        """Where the geodesic from x (..., d) with velocity v (..., d) is at time 1, (..., d)."""
+        return hyperbolic.inside(hyperbolic.ball_exp(_in_ball(x), v))
+
+    def log(self, x: Tensor, y: Tensor) -> Tensor:
+        """The velocity at x (..., d) of the geodesic to y (..., d) in time 1, (..., d)."""
+        return hyperbolic.ball_log(_in_ball(x), _in_ball(y))
+
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """2 arsinh(|x − y| / √((1 − |x|²)(1 − |y|²))), (...)."""
+        return hyperbolic.ball_distance(_in_ball(x), _in_ball(y))[..., 0]
+
+
+def _in_ball(x: Tensor) -> Tensor:
+    return torch.where(hyperbolic.gap(x) > 0, x, torch.nan)
+
 
 @dataclass(frozen=True)
 class HalfSpace:
     """Hyperbolic space of any dimension above the plane x_d = 0: G = I/x_d², curvature −1.
-
-    exp and log go through the unit ball by the inversion y = 2 p/|p|² − e with p = x + e, e = (0, ..., 0, 1).
 
     Example:
         >>> HalfSpace().distance(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0]))
@@ -128,31 +137,19 @@ class HalfSpace:
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """Where the geodesic from x (..., d) with velocity v (..., d) is at time 1, (..., d)."""
-        return _invert(PoincareBall().exp(_invert(x), _turn(x, v)))
+        return hyperbolic.half_exp(_above(x), v)
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The velocity at x (..., d) of the geodesic to y (..., d) in time 1, (..., d)."""
-        there = _invert(x)
-        return _turn(there, PoincareBall().log(there, _invert(y)))
+        return hyperbolic.half_log(_above(x), _above(y))
 
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """2 arsinh(|x − y| / 2√(x_d y_d)), (...)."""
-        return 2 * torch.asinh((x - y).norm(dim=-1) / (2 * (x[..., -1] * y[..., -1]).sqrt()))
+        return hyperbolic.half_distance(_above(x), _above(y))[..., 0]
 
 
-def _up(x: Tensor) -> Tensor:
-    return _eye(x)[-1]
-
-
-def _invert(x: Tensor) -> Tensor:
-    p = x + _up(x)
-    return 2 * p / _dot(p, p) - _up(x)
-
-
-def _turn(x: Tensor, v: Tensor) -> Tensor:
-    """The differential of the inversion at x on v."""
-    p = x + _up(x)
-    return 2 / _dot(p, p) * (v - 2 * _dot(p, v) / _dot(p, p) * p)
+def _above(x: Tensor) -> Tensor:
+    return torch.where(x[..., -1:] > 0, x, torch.nan)
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,13 @@ class Call:
 
 
 class Catcher:
-    """Hooks on a model; `calls` holds the forward passes that gradients have come back to."""
+    """Hooks on a model; `calls` holds the forward passes that gradients have come back to.
+
+    A copy of the model has a copy of the hooks, which catches nothing: a copy of the optimiser sets hooks of its own.
+    """
 
     def __init__(self, model: nn.Module) -> None:
+        self.active = True
         self.calls: list[Call] = []
         self.strange: str | None = None
         self._rng: list[Tensor] = []
@@ -40,6 +44,9 @@ class Catcher:
             model.register_forward_pre_hook(self._before),
             model.register_forward_hook(self._after, with_kwargs=True),
         ]
+
+    def __getstate__(self) -> dict[str, bool]:
+        return {"active": False}
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -54,12 +61,12 @@ class Catcher:
         return calls
 
     def _before(self, model: nn.Module, args: tuple[Any, ...]) -> None:
-        if not APART.get() and torch.is_grad_enabled():
+        if self.active and not APART.get() and torch.is_grad_enabled():
             like = next(model.parameters())
             self._rng = random_state(like.device)
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
-        if APART.get() or not torch.is_grad_enabled():
+        if not self.active or APART.get() or not torch.is_grad_enabled():
             return
         if not isinstance(outputs, Tensor):
             self.strange = type(outputs).__name__

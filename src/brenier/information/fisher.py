@@ -14,7 +14,7 @@ from brenier.information.blocks import Block, Dense, Diagonal, Kronecker, LowRan
 from brenier.information.factors import Pass, covered
 from brenier.information.layers import Layer
 from brenier.information.likelihood import Likelihood, named, scale
-from brenier.information.linearise import Linearised, Values
+from brenier.information.linearise import Linearised, Values, unwrapped
 from brenier.information.operator import Fisher, check_damping, refuse_large
 
 KINDS = ("exact", "mc", "empirical")
@@ -103,6 +103,8 @@ def fisher(
     check_damping(damping)
     family, draws = named(likelihood), whole("draws", draws, 1)
     names = free_names(model)
+    if (inner := unwrapped(model)) is not model:
+        model, names = inner, free_names(inner)
     args, kwargs = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
     at = Linearised(model, args, kwargs, names)
     family.check(at.outputs)
@@ -145,6 +147,11 @@ def build(parts: list[Part], structure: str, c: float, tol: float, max_iteration
     if structure == "diagonal":
         return _diagonal(parts, names, c)
     layers = covered(parts[0].at, torch.Generator().manual_seed(0))
+    if not layers:
+        raise ValueError(
+            f"structure={structure!r} needs a linear, convolutional or embedding layer that is used by itself, "
+            "the model has none: take 'diagonal', 'block' or 'cg'"
+        )
     left = [name for name in names if all(name not in layer.names for layer in layers)]
     return [*_kronecker(parts[0], layers, c, structure == "ekfac"), *(_diagonal(parts, left, c) if left else [])]
 

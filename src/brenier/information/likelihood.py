@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 REDUCTIONS = ("mean", "samples", "sum")
+NEAR, ALIKE = 1e-3, 0.05  # of factors of a loss, and a spread of probabilities that tells them from soft labels
 SLACK = 0.05  # of a target's range, for gradients in half precision
 
 
@@ -80,8 +81,44 @@ class Likelihood:
             )
         return targets.clamp(0, 1)
 
+    def check_factor(self, outputs: Tensor, gradient: Tensor) -> None:
+        """Refuse a gradient of the nll that is, label by label, another factor times that of labels.
+
+        Soft labels are not refused, nor what can't be told from them: outputs that are all alike.
+
+        Raises:
+            ValueError: the loss has a factor, class weights, weights of samples, or labels that are ignored.
+        """
+
     def _whole(self, targets: Tensor) -> bool:
         return True
+
+
+def _name_factor(name: str, factor: Tensor, label: Tensor) -> None:
+    """Say what factors (R,) of labels (R,) mean, where they are not all 1 or, without a label, 0."""
+    off = (factor - 1).abs() > NEAR
+    ignored = factor.abs() <= NEAR
+    if not bool((off & ~ignored).any()):
+        return
+    kept = factor[~ignored]
+    typical = float(kept.median())
+    remedy = f"pass step(scale={typical:.4g})"
+    if bool(((kept - typical).abs() <= NEAR * typical).all()):
+        if bool(ignored.any()):
+            what = f"leaves out {int(ignored.sum())} of {len(factor)} labels, as ignore_index does, so that the others"
+            raise ValueError(f"the {name} loss {what} count {typical:.4g} times: {remedy}")
+        raise ValueError(f"the loss is {typical:.4g} times the {name} loss: {remedy}")
+    for one in label.unique():
+        own = factor[label == one]
+        if not bool(((own - own.median()).abs() <= NEAR * own.median()).all()):
+            raise ValueError(
+                f"the {name} loss has weights of samples, from {float(factor.min()):.3g} to {float(factor.max()):.3g}, "
+                "which the curvature has not: leave them out"
+            )
+    raise ValueError(
+        f"the {name} loss has class weights, from {float(factor.min()):.3g} to {float(factor.max()):.3g} times the "
+        "mean, which the curvature has not: leave them out, or draw the classes by them"
+    )
 
 
 @dataclass(frozen=True)
@@ -146,6 +183,27 @@ class Categorical(Likelihood):
         if outputs.ndim < 2 or outputs.shape[self.axis] < 2:
             raise ValueError(f"categorical outputs must be logits (m, ..., C) with C ≥ 2, got {_of(outputs)}")
 
+    def check_factor(self, outputs: Tensor, gradient: Tensor) -> None:
+        """Of a hard label k with the factor f the gradient is f p_j for every other class j."""
+        p = self.mean(outputs).movedim(self.axis, -1).flatten(0, -2)
+        slope = gradient.movedim(self.axis, -1).flatten(0, -2)
+        label = slope.argmin(-1)
+        others = torch.ones_like(p, dtype=torch.bool).scatter_(1, label[:, None], False)
+        rest = torch.where(others, p, 0.0).sum(-1)
+        clear = rest > 0.01
+        p, slope, others, rest, label = p[clear], slope[clear], others[clear], rest[clear], label[clear]
+        if p.shape[0] == 0:
+            return
+        factor = torch.where(others, slope, 0.0).sum(-1) / rest
+        wrong = torch.where(others, (slope - factor[:, None] * p).abs(), 0.0).sum(-1)
+        hard = bool((wrong <= NEAR * rest * factor.abs() + 1e-6).all())
+        alike = float(torch.where(others, p / rest[:, None], 0.0)[others].std()) if p.shape[1] > 2 else 0.0
+        one = factor.median()
+        same = bool(((factor - one).abs() <= NEAR * one.abs()).all())
+        told = alike * (p.shape[1] - 1) > ALIKE if p.shape[1] > 2 else same and float(rest.std()) > ALIKE
+        if hard and told and bool((factor >= -NEAR).all()):
+            _name_factor(self.name, factor, label)
+
     def _whole(self, targets: Tensor) -> bool:
         return bool(((targets.sum(self.axis) - 1).abs() < 2 * SLACK).all())
 
@@ -173,6 +231,20 @@ class Bernoulli(Likelihood):
         """0 or 1."""
         uniform = torch.rand(outputs.shape, generator=generator).to(outputs.device)
         return (uniform < self.mean(outputs)).to(outputs)
+
+    def check_factor(self, outputs: Tensor, gradient: Tensor) -> None:
+        """Of an event that is not there the gradient is f p, of one that is −f (1 − p)."""
+        p, slope = self.mean(outputs).flatten(), gradient.flatten()
+        there = slope < 0
+        odds = torch.where(there, 1 - p, p)
+        clear = odds > 0.01
+        if int(clear.sum()) < 8:
+            return
+        factor, there, odds = (slope.abs() / odds)[clear], there[clear], odds[clear]
+        kinds = [factor[there == kind] for kind in (True, False) if bool((there == kind).any())]
+        same = all(bool(((f - f.median()).abs() <= NEAR * f.median()).all()) for f in kinds)
+        if same and float(odds.std()) > ALIKE:
+            _name_factor(self.name, factor, there)
 
     def root(self, outputs: Tensor) -> Iterator[Tensor]:
         """√(p (1 − p)) of one output of each sample in turn."""

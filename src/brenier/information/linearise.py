@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import cached_property
@@ -12,10 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils import checkpoint
 
 Values = dict[str, Tensor]
 APART = ContextVar("apart", default=False)  # whether a forward pass is one of ours, for hooks on the model
 COLUMN_FLOATS = 2**25
+NO_CHECKPOINT = (
+    "the model runs layers without their graph, as torch.utils.checkpoint does, which this curvature can't look into: "
+    "switch checkpoints off for this network, or take structure='cg' with use_reentrant=False"
+)
 
 
 class Linearised:
@@ -54,7 +61,12 @@ class Linearised:
 
     def _call(self, parameters: Values, args: Any, kwargs: Any) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        outputs = functional_call(self.model, {**buffers, **parameters}, args, kwargs)
+        try:
+            outputs = functional_call(self.model, {**buffers, **parameters}, args, kwargs)
+        except RuntimeError as error:
+            if _by_checkpoint(error):
+                raise RuntimeError(NO_CHECKPOINT) from error
+            raise
         if not isinstance(outputs, Tensor):
             raise TypeError(f"the model must return one tensor, got {type(outputs).__name__}")
         return outputs
@@ -257,6 +269,8 @@ class Linearised:
             for handle in handles:
                 handle.remove()
         flat = [output for module in modules for _, output in caught[module]]
+        if not all(output.requires_grad for output in flat):
+            raise RuntimeError(NO_CHECKPOINT)
 
         def pull(field: Tensor, names: list[str]) -> Pulled:
             wanted = flat + [leaves[name] for name in names]
@@ -272,8 +286,21 @@ class Linearised:
 Pulled = tuple[list[list[Tensor]], Values]
 
 
+def _by_checkpoint(error: BaseException) -> bool:
+    """Whether an error came from within torch's checkpoint."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.filename == checkpoint.__file__ for frame in frames)
+
+
 class _Slot(int):
     """The place of an argument that is given sample by sample."""
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module under the wrappers of torch: `DistributedDataParallel`, `DataParallel`, `torch.compile`."""
+    wrapped = isinstance(model, (DistributedDataParallel, nn.DataParallel))
+    inner = model.module if wrapped else getattr(model, "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 def random_state(device: torch.device) -> list[Tensor]:

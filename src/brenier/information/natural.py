@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from brenier.checks import whole
@@ -18,11 +17,13 @@ from brenier.information.capture import Call, Catcher
 from brenier.information.curvature import Curvature
 from brenier.information.fisher import KINDS, STRUCTURES, check_alike, one_of
 from brenier.information.likelihood import REDUCTIONS, Likelihood, named, scale
-from brenier.information.linearise import Linearised, Values, mapped
+from brenier.information.linearise import Linearised, Values, mapped, unwrapped
 from brenier.information.operator import check_damping
 from brenier.information.trust import REFUSED, Model, Piece, adapted
 
 RANGE = 1e10  # λ stays within this factor of where it began
+OWN = {"adaptive", "likelihood", "reduction", "momentum", "kl_clip", "curvature", "damping"}
+OWN |= {"_typical", "_divisible", "_outer"}  # what a copy takes along
 
 
 class NaturalGradient(Optimizer):
@@ -113,7 +114,7 @@ class NaturalGradient(Optimizer):
                 raise ValueError(f"{name} must be 0 or positive and finite, got {value}")
         if kl_clip is not None and not kl_clip > 0:
             raise ValueError(f"kl_clip must be positive, got {kl_clip}")
-        self.model, self.likelihood, self.reduction = _inner(model), named(likelihood), reduction
+        self.model, self.likelihood, self.reduction = unwrapped(model), named(likelihood), reduction
         self.momentum, self.kl_clip = momentum, kl_clip
         self.curvature = Curvature(
             self.likelihood,
@@ -136,8 +137,22 @@ class NaturalGradient(Optimizer):
         strange = sum(parameter not in self._names for group in self.param_groups for parameter in group["params"])
         if strange:
             raise ValueError(f"params must be parameters of the model, got {strange} that are not")
-        self._catcher = Catcher(model)
+        self._watch(model)
+
+    def _watch(self, model: nn.Module) -> None:
+        self._outer, self._catcher = model, Catcher(model)
         weakref.finalize(self, self._catcher.remove)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {key: value for key, value in self.__dict__.items() if key in OWN}
+        return {**super().__getstate__(), **own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_outer" in state:  # a copy; `load_state_dict` comes this way too
+            self.model = unwrapped(self._outer)
+            self._names = {parameter: name for name, parameter in self.model.named_parameters()}
+            self._watch(self._outer)
 
     @property
     def coverage(self) -> dict[str, str]:
@@ -226,6 +241,8 @@ class NaturalGradient(Optimizer):
             at = Linearised(self.model, call.args, call.kwargs, names, call.rng)
             assert call.gradient is not None
             outputs, slope = (x.to(at.like.dtype) for x in (call.outputs, call.gradient))
+            if call.gradient.dtype == at.like.dtype:
+                self.likelihood.check_factor(outputs, slope / c)
             if call.outputs.dtype == at.like.dtype:
                 at.outputs = outputs
             pieces.append(Piece(at, self.likelihood.recovered(outputs, slope, c)))
@@ -318,12 +335,6 @@ class NaturalGradient(Optimizer):
         place = next(self.model.parameters()).device
         averages = mapped(lambda x: x.to(place), own["curvature"]["averages"])
         self.curvature.load(own["curvature"] | {"averages": averages})
-
-
-def _inner(model: nn.Module) -> nn.Module:
-    """The module under the wrappers of torch: `DistributedDataParallel`, `torch.compile`."""
-    inner = model.module if isinstance(model, DistributedDataParallel) else getattr(model, "_orig_mod", None)
-    return _inner(inner) if isinstance(inner, nn.Module) else model
 
 
 def _dense(p: nn.Parameter) -> Tensor:

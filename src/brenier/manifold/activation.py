@@ -144,6 +144,11 @@ def checked(network: Network, x: Array, name: str = "x") -> Tensor:
         raise ValueError(f"{name} must have shape (m, ...), one row per point, got {tuple(points.shape)}")
     if not points.is_floating_point():
         raise ValueError(f"{name} must be float, got {points.dtype}")
+    if points.itemsize < 4:
+        raise ValueError(
+            f"{name} must be float32 or float64, got {points.dtype}, too coarse for a network's cells: "
+            "network.float() has the same weights"
+        )
     if not points.isfinite().all():
         row = (~points.flatten(1).isfinite().all(1)).nonzero()[0, 0]
         raise ValueError(f"{name} must be finite, got NaN or Inf in row {row}")

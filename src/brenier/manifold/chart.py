@@ -59,14 +59,15 @@ class Chart(nn.Module):
         return z
 
     def decode(self, z: Samples, batch_size: int = 1024) -> Tensor:
-        """Samples (m, ...) of codes z (m, d).
+        """Samples (m, ...) of codes z (m, d); pixels of the library's own charts are cut to 0..1.
 
         Raises:
             ValueError: z is not (m, d).
         """
         if z.ndim != 2:
             raise ValueError(f"codes must have shape (m, d), got {tuple(z.shape)}")
-        return self._apply_in_chunks(self.decoder, z, batch_size, as_network)
+        x, cut = self._apply_in_chunks(self.decoder, z, batch_size, as_network), pixel_range(self.decoder)
+        return x if cut is None else cut(x)
 
     def _apply_in_chunks(self, module: nn.Module, rows: Samples, batch_size: int, convert: Convert) -> Tensor:
         if batch_size < 1:
@@ -78,6 +79,11 @@ class Chart(nn.Module):
                 for i in range(0, max(len(rows), 1), batch_size)
             ]
         return torch.cat(chunks)
+
+
+def pixel_range(decoder: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Return what cuts the images of one of the library's own decoders to 0..1; None for any other decoder."""
+    return getattr(getattr(decoder, "data", None), "cut", None)
 
 
 def take(x: Samples, rows: Tensor | slice) -> Tensor:

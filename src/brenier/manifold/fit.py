@@ -152,7 +152,7 @@ def fit(
     budget = _budget(len(train), epochs, batch_size, patience, most)
     recipe = Recipe(*budget, lr, optimizer, precision, decay)
 
-    new = own and not any(end.axes.any() for end in ends(chart))
+    new = own and not any(end.known for end in ends(chart))
     _standardise_data(chart, batches, train, new)
     if new and constraints is None:
         silence(chart)

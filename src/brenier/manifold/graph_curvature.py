@@ -20,13 +20,17 @@ SMALL = 1e-12  # less mass than this is none
 
 @dataclass(frozen=True)
 class GraphCurvature:
-    """Curvature of every edge: `edges` (m, 2) with i < j in order, `values` (m,); `kind` and `idleness` say which."""
+    """Curvature of every edge: `edges` (m, 2) with i < j in order, `values` (m,); `kind` and `idleness` say which.
+
+    `lengths` is "hops"; where the graph has weights that are not all alike, "hops, the graph's weights are not read".
+    """
 
     edges: np.ndarray = field(repr=False)
     values: np.ndarray = field(repr=False)
     n: int
     kind: str
     idleness: float | None = None
+    lengths: str = "hops"
 
     @property
     def nodes(self) -> np.ndarray:
@@ -39,6 +43,8 @@ class GraphCurvature:
 
 def graph_curvature(graph: Any, kind: str = "ollivier", idleness: float = 0.5) -> GraphCurvature:
     """Ricci curvature of every edge of an undirected graph, whose edges all count as of length 1.
+
+    Where the graph has weights, the answer's `lengths` says that they are not read.
 
     "ollivier": κ(x, y) = 1 − W1(μ_x, μ_y), the Wasserstein distance for hops of two lazy walks' next steps:
     μ_x = α δ_x + (1 − α) / deg x on each neighbour of x. α is the idleness: 0 is a walk that never stays; from
@@ -68,17 +74,26 @@ def graph_curvature(graph: Any, kind: str = "ollivier", idleness: float = 0.5) -
     if not (math.isfinite(idleness) and 0 <= idleness < 1):
         raise ValueError(f"idleness must be at least 0 and less than 1, got {idleness}")
     matrix = as_graph(_matrix(graph))
+    lengths = "hops, the graph's weights are not read" if _weighted(graph, matrix) else "hops"
     n, pointers, indices = matrix.shape[0], matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
     degrees = np.diff(pointers)
     start = np.repeat(np.arange(n), degrees)
     edges = np.stack([start, indices], 1)[start < indices]
     if kind == "ollivier":
-        return GraphCurvature(edges, _ollivier(pointers, indices, edges, float(idleness)), n, kind, float(idleness))
+        values = _ollivier(pointers, indices, edges, float(idleness))
+        return GraphCurvature(edges, values, n, kind, float(idleness), lengths)
     values = 4 - degrees[edges].sum(1)
     if kind == "augmented_forman":
         one = csr_array((np.ones(len(indices), dtype=np.int64), indices, pointers), shape=(n, n))
         values = values + 3 * np.asarray((one @ one)[edges[:, 0], edges[:, 1]]).ravel()
-    return GraphCurvature(edges, values.astype(np.float64), n, kind)
+    return GraphCurvature(edges, values.astype(np.float64), n, kind, lengths=lengths)
+
+
+def _weighted(graph: Any, matrix: csr_array) -> bool:
+    """Whether the edges have weights that are not all alike."""
+    if hasattr(graph, "adjacency"):
+        return len({weight for _, _, weight in graph.edges(data="weight", default=1)}) > 1
+    return len(matrix.data) > 0 and bool((matrix.data != matrix.data[0]).any())
 
 
 def _matrix(graph: Any) -> csr_array:

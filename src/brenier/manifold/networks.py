@@ -48,16 +48,11 @@ class Restore(Standardise):
 
 
 class RestorePixels(Restore):
-    """z -> z std + mean, cut to 0..1 where it leaves that range: the inverse of `Standardise` for images.
+    """z -> z std + mean for images, whose samples are `cut` to 0..1; the module itself stays smooth."""
 
-    Only the values are cut. Derivatives are those of z std + mean, so that a decoder's geometry stays smooth and
-    training can move a pixel back into the range.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The images of standardised x."""
-        x = super().forward(x)
-        return x - (x - x.clamp(0, 1)).detach()
+    def cut(self, x: Tensor) -> Tensor:
+        """Images as they are shown: values outside 0..1 become 0 or 1."""
+        return x.clamp(0, 1)
 
 
 class Encoder(nn.Module):
@@ -82,7 +77,7 @@ class Decoder(nn.Module):
         self.code, self.body, self.data = Restore(latent_dim), body, data
 
     def forward(self, z: Tensor) -> Tensor:
-        """Data (m, ...) of codes (m, d)."""
+        """Data (m, ...) of codes (m, d); pixels are not cut, so that the geometry of a decoder is smooth."""
         return self.data(self.body(self.code(z)))
 
 
@@ -105,7 +100,7 @@ def convolutional(
 
     Both start at principal components (`fit` sets them) and add a network: to the code a perceptron of the 256 leading
     components, to the image two linear layers, then transposed 4x4 convolutions that double a grid of at most 7 a side.
-    Pixels are cut to [0, 1]. SiLU between: smooth, so that geometry has second derivatives.
+    `Chart.decode` cuts pixels to [0, 1]. SiLU between: smooth, so that geometry has second derivatives.
 
     Raises:
         ValueError: the image is too small, has too many channels, or latent_dim or width is out of range.

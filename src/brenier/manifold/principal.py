@@ -85,12 +85,14 @@ class ToAxes(nn.Sequential):
 
     axes: Tensor
     spread: Tensor
+    known: Tensor
 
     def __init__(self, network: Iterable[nn.Module], latent_dim: int, k: int, dim: int) -> None:
         super().__init__(*network)
         self.latent_dim = latent_dim
-        self.register_buffer("axes", torch.zeros(k, dim))
-        self.register_buffer("spread", torch.zeros(k))
+        self.register_buffer("axes", torch.eye(k, dim))
+        self.register_buffer("spread", torch.ones(k))
+        self.register_buffer("known", torch.tensor(False))
 
     def forward(self, u: Tensor) -> Tensor:
         """Codes (m, d) of standardised data."""
@@ -106,12 +108,14 @@ class FromAxes(nn.Sequential):
 
     axes: Tensor
     spread: Tensor
+    known: Tensor
 
     def __init__(self, network: Iterable[nn.Module], latent_dim: int, k: int, dim: int) -> None:
         super().__init__(*network)
         self.latent_dim = latent_dim
-        self.register_buffer("axes", torch.zeros(k, dim))
-        self.register_buffer("spread", torch.zeros(k))
+        self.register_buffer("axes", torch.eye(k, dim))
+        self.register_buffer("spread", torch.ones(k))
+        self.register_buffer("known", torch.tensor(False))
 
     def forward(self, w: Tensor) -> Tensor:
         """Standardised data of codes."""
@@ -138,8 +142,9 @@ def ends(module: nn.Module) -> list[ToAxes | FromAxes]:
 
 
 def set_axes(chart: nn.Module, found: Axes) -> None:
-    """Set the axes and deviations of every layer that holds some."""
+    """Set the axes and deviations of every layer that holds some; before, they are the leading entries themselves."""
     for end in ends(chart):
+        end.known.fill_(True)
         end.axes.copy_(found.axes[: len(end.axes)])
         end.spread.copy_(found.spread[: len(end.spread)])
 

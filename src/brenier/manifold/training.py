@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from brenier.manifold.chart import Chart, Convert, Samples, evaluating, place, take
-from brenier.manifold.networks import Encoder, RestorePixels, draw_seed
+from brenier.manifold.chart import Chart, Convert, Samples, evaluating, pixel_range, place, take
+from brenier.manifold.networks import Encoder, draw_seed
 from brenier.solution import Status
 
 CHUNK = 1024
@@ -46,12 +46,16 @@ class Rebuild(nn.Module):
         self.chart = chart
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the samples as the chart gives them back, in the units of the error."""
-        return self.in_units(self.chart.decoder(self.chart.encoder(x)).to(x.dtype))
+        """Return the samples as the chart gives them back, in the units of the error.
+
+        Pixels are cut to 0..1; derivatives are not, so that training can move a pixel back into the range.
+        """
+        rebuilt, cut = self.chart.decoder(self.chart.encoder(x)).to(x.dtype), pixel_range(self.chart.decoder)
+        return self.in_units(rebuilt if cut is None else rebuilt - (rebuilt - cut(rebuilt)).detach())
 
     def in_units(self, x: Tensor) -> Tensor:
         """Samples in the units of the error."""
-        encoder, pixels = self.chart.encoder, isinstance(getattr(self.chart.decoder, "data", None), RestorePixels)
+        encoder, pixels = self.chart.encoder, pixel_range(self.chart.decoder) is not None
         return encoder.data(x) if isinstance(encoder, Encoder) and not pixels else x
 
     def errors(self, batches: Batches, rows: Tensor) -> Tensor:

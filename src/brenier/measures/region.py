@@ -9,6 +9,7 @@ import torch
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
+from brenier.device import seeded
 from brenier.measures.discrete import _finite, _tensor
 
 FLAT = 1e-10  # of the largest coordinate: points no thicker than this have no volume
@@ -70,7 +71,7 @@ class UniformPolytope:
         """Dimension d of the space."""
         return self.vertices.shape[1]
 
-    def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, m: int, generator: torch.Generator | int | None = None) -> Tensor:
         """m independent samples, (m, d), on the generator's device: a simplex by its volume, then a point in it."""
         k, u = _draw(self._rising, m, self.dim, generator)
         corners = self._simplices.to(u.device)[k]
@@ -151,7 +152,7 @@ class GridDensity:
     def _widths(self) -> Tensor:
         return (self.high - self.low) / torch.tensor(self.values.shape)
 
-    def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, m: int, generator: torch.Generator | int | None = None) -> Tensor:
         """m independent samples, (m, d), on the generator's device: a box by its mass, then a point in it."""
         k, u = _draw(self._rising, m, self.dim, generator)
         box = torch.stack([k // math.prod(self.values.shape[a + 1 :]) % n for a, n in enumerate(self.values.shape)], 1)
@@ -189,8 +190,9 @@ def _rising(masses: Tensor) -> Tensor:
     return rising / rising[-1]
 
 
-def _draw(rising: Tensor, m: int, d: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _draw(rising: Tensor, m: int, d: int, generator: torch.Generator | int | None) -> tuple[Tensor, Tensor]:
     """m parts (m,), each k with probability rising[k] − rising[k − 1], and uniforms (m, d) for the place in them."""
+    generator = seeded(generator)
     device = generator.device if generator is not None else None
     u = torch.rand(m, d + 1, generator=generator, device=device, dtype=torch.float64)  # float32 has but 2^24 values
     return torch.searchsorted(rising.to(u.device), u[:, 0].contiguous(), right=True), u[:, 1:]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from brenier.checks import whole
+from brenier.device import seeded
 
 
 @runtime_checkable
@@ -26,8 +27,8 @@ class Source(Protocol):
     def dim(self) -> int:
         """Dimension d of the space."""
 
-    def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
-        """m independent samples, (m, d)."""
+    def sample(self, m: int, generator: torch.Generator | int | None = None) -> Tensor:
+        """m independent samples, (m, d); the verbs of this library pass a generator, never a seed."""
 
 
 def _number(name: str, value: object) -> None:
@@ -35,7 +36,8 @@ def _number(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 
-def _draw(kind: str, m: int, dim: int, generator: torch.Generator | None) -> Tensor:
+def _draw(kind: str, m: int, dim: int, generator: torch.Generator | int | None) -> Tensor:
+    generator = seeded(generator)
     device = generator.device if generator is not None else None
     make = torch.randn if kind == "normal" else torch.rand
     return make(m, dim, generator=generator, device=device, dtype=torch.get_default_dtype())
@@ -55,7 +57,7 @@ class Gaussian:
     def __post_init__(self) -> None:
         whole("dim", self.dim, 1)
 
-    def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, m: int, generator: torch.Generator | int | None = None) -> Tensor:
         """m independent samples, (m, d), on the generator's device."""
         return _draw("normal", m, self.dim, generator)
 
@@ -63,7 +65,9 @@ class Gaussian:
         """Mean (d,) and covariance (d, d), float64."""
         return torch.zeros(self.dim, dtype=torch.float64), torch.eye(self.dim, dtype=torch.float64)
 
-    def halves(self, blocks: int, j: int, k: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    def halves(
+        self, blocks: int, j: int, k: int, generator: torch.Generator | int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """a (blocks, j, d) and b (blocks, k, d), all N(0, I/2): every ± a_j ± b_k of a block is N(0, I).
 
         Up to d rows of a block's a, or of its b, are orthogonal, so that fewer of the sums fall into one cell: columns
@@ -103,7 +107,7 @@ class UniformCube:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"a cube needs finite low < high, got low {self.low} and high {self.high}")
 
-    def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, m: int, generator: torch.Generator | int | None = None) -> Tensor:
         """m independent samples, (m, d), on the generator's device."""
         return self.low + (self.high - self.low) * _draw("uniform", m, self.dim, generator)
 
@@ -131,8 +135,9 @@ class UniformBall:
         if not (math.isfinite(self.radius) and self.radius > 0):
             raise ValueError(f"radius must be positive and finite, got {self.radius}")
 
-    def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, m: int, generator: torch.Generator | int | None = None) -> Tensor:
         """m independent samples, (m, d), on the generator's device."""
+        generator = seeded(generator)
         direction = torch.nn.functional.normalize(_draw("normal", m, self.dim, generator), dim=1)
         return self.radius * _draw("uniform", m, 1, generator) ** (1 / self.dim) * direction
 
@@ -142,7 +147,7 @@ class UniformBall:
         return torch.zeros(self.dim, dtype=torch.float64), eye * self.radius**2 / (self.dim + 2)
 
 
-def moments(source: Source, generator: torch.Generator | None = None, m: int = 65_536) -> tuple[Tensor, Tensor]:
+def moments(source: Source, generator: torch.Generator | int | None = None, m: int = 65_536) -> tuple[Tensor, Tensor]:
     """Mean (d,) and covariance (d, d) of a source, float64: its own closed form, or an estimate from m samples.
 
     Example:
@@ -153,5 +158,5 @@ def moments(source: Source, generator: torch.Generator | None = None, m: int = 6
     own = getattr(source, "moments", None)
     if own is not None:
         return own()
-    x = source.sample(m, generator).double()
+    x = source.sample(m, seeded(generator)).double()
     return x.mean(0), torch.atleast_2d(torch.cov(x.T))

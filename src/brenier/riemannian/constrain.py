@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from brenier.riemannian.matrices import SPD, Grassmann, Stiefel
-from brenier.riemannian.vectors import Checked, PoincareBall, Sphere
+from brenier.riemannian.base import Checked
+from brenier.riemannian.matrices import Grassmann, Stiefel
+from brenier.riemannian.positive import SPD
+from brenier.riemannian.vectors import PoincareBall, Sphere
 
 MANIFOLDS = {"stiefel": Stiefel, "grassmann": Grassmann, "sphere": Sphere, "spd": SPD, "ball": PoincareBall}
 
@@ -23,7 +25,7 @@ def named(manifold: str | geoopt.Manifold) -> geoopt.Manifold:
     Raises:
         ValueError: no such name. TypeError: neither a name nor a manifold of this package.
     """
-    if isinstance(manifold, (Checked, PoincareBall)):
+    if isinstance(manifold, Checked):
         return manifold
     if not isinstance(manifold, str):
         raise TypeError(f"a constraint must be a manifold of this package or its name, got {type(manifold).__name__}")

@@ -31,8 +31,9 @@ def search(
     rounding = 10 * torch.finfo(f.dtype).eps * f.abs()
     for _ in range(TRIALS):
         at = torch.where(open_, step, size)
-        y = manifold.retr(x, at * d)
+        y, there = problem.step(x, at * d)
         fy, gy = problem.slope(y)
+        fy = torch.where(there, fy, torch.inf)
         slope_y = problem.inner(y, gy, manifold.retr(x, (1 + nudge) * at * d) - y) / (nudge * at)
         level = (fy <= f + rounding) & (slope_y <= (2 * DECREASE - 1) * slope)
         falls = ((fy <= f + DECREASE * step * slope) & slope_y.isfinite()) | level

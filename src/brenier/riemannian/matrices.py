@@ -1,42 +1,62 @@
-"""Manifolds of matrices, the last two axes: Stiefel, Grassmann, and symmetric positive definite."""
+"""Manifolds of matrices with orthonormal columns, the last two axes: Stiefel and Grassmann."""
 
 from __future__ import annotations
 
-import geoopt
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from brenier.riemannian.vectors import Checked
+from brenier.riemannian.base import Checked, Reason
+from brenier.riemannian.spectral import eye_like, spectral, sym
+from brenier.smooth import root, slopes
 
 SHOTS, LEGS = 200, 4
-
-
-def sym(a: Tensor) -> Tensor:
-    """(a + aᵀ) / 2."""
-    return (a + a.mT) / 2
-
-
-def eye_like(a: Tensor) -> Tensor:
-    """The identity of the size of the last axis of a."""
-    return torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
 
 
 def polar(x: Tensor) -> Tensor:
     """The matrix with orthonormal columns that is nearest to x (..., n, p): x (xᵀx)^(−1/2).
 
     Newton and Schulz' iteration x ← x (3 − xᵀx)/2 where x is near, the singular value decomposition where it is not.
+    Two steps at least, so that the second derivative is right too.
     """
     gap = eye_like(x) - x.mT @ x
-    if not bool(gap.abs().sum(-1).amax() < 0.5):
-        u, _, v = torch.linalg.svd(x, full_matrices=False)
-        return u @ v
+    if bool((~(gap.detach().abs().sum(-1) < 0.5)).any()):
+        return _polar_far(x)
     floor = 4 * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5
-    for _ in range(6):
+    for step in range(6):
         x = x + x @ gap / 2
         gap = eye_like(x) - x.mT @ x
-        if bool(gap.abs().amax() <= floor):
+        if step and bool((gap.detach().abs() <= floor).all()):
             break
     return x
+
+
+def _polar_far(x: Tensor) -> Tensor:
+    """u vᵀ of x = u s vᵀ, with the derivatives of x (xᵀx)^(−1/2); those are 0 where x has not full rank."""
+    finite = x.detach().isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    u, size, v = torch.linalg.svd(torch.where(finite, x.detach(), 1.0), full_matrices=False)
+    exact = torch.where(finite, u @ v, torch.nan)
+    full = (size[..., -1:] > torch.finfo(x.dtype).eps ** 0.5 * size[..., :1])[..., None]
+    whole = torch.where(full, x, exact)
+    smooth = whole @ spectral(whole.mT @ whole, "rsqrt")
+    return smooth + (exact - smooth).detach()
+
+
+def flow(u: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """The blocks c and s (..., p, p) of e^[[a, −uᵀu], [1, a]] [1; 0]: geodesics are x c + u s up to a turn.
+
+    No decomposition is taken, so they have derivatives of all orders, at u = 0 too. The exponent is balanced by |u|.
+
+    Source: Edelman, Arias and Smith, The geometry of algorithms with orthogonality constraints, SIMAX 1998.
+    """
+    scale = u.detach().norm(dim=(-2, -1), keepdim=True)
+    scale = torch.where(scale > 0, scale, 1.0)
+    one = eye_like(a).expand_as(a)
+    block = torch.cat([torch.cat([a, -(u.mT @ u) / scale], -1), torch.cat([scale * one, a], -1)], -2)
+    both = torch.linalg.matrix_exp(block)[..., : a.shape[-1]]
+    return both[..., : a.shape[-1], :], both[..., a.shape[-1] :, :] / scale
 
 
 class Orthonormal(Checked):
@@ -44,7 +64,7 @@ class Orthonormal(Checked):
 
     ndim = 2
 
-    def _check_shape(self, shape: tuple[int, ...], name: str) -> tuple[bool, str | None]:
+    def _check_shape(self, shape: tuple[int, ...], name: str) -> Reason:
         if len(shape) < 2 or shape[-2] < shape[-1]:
             return False, f"{name} must be (..., n, p) with n ≥ p, got {tuple(shape)}"
         return True, None
@@ -62,10 +82,24 @@ class Orthonormal(Checked):
         return (u * (u if v is None else v)).sum((-2, -1), keepdim=keepdim)
 
     def retr(self, x: Tensor, u: Tensor) -> Tensor:
-        """The Q factor of x + u, by Cholesky's factor R of its Gram matrix."""
+        """The Q factor of x + u, by Cholesky's factor R of its Gram matrix; of long u by reflections."""
         y = x + u
-        factor = torch.linalg.cholesky(y.mT @ y, upper=True)
+        factor, failed = torch.linalg.cholesky_ex(y.mT @ y, upper=True)
+        if bool(failed.any()):
+            q, r = torch.linalg.qr(y)
+            return q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[..., None, :]
         return torch.linalg.solve_triangular(factor, y, upper=True, left=False)
+
+    def _dim(self, shape: tuple[int, ...]) -> int:
+        return self.free(*shape[-2:])
+
+    def free(self, n: int, p: int) -> int:
+        """The dimension for points (n, p)."""
+        raise NotImplementedError
+
+    def _origin(self, zero: Tensor) -> Tensor:
+        zero.diagonal(dim1=-2, dim2=-1).fill_(1)
+        return zero
 
 
 class Stiefel(Orthonormal):
@@ -84,7 +118,7 @@ class Stiefel(Orthonormal):
         tensor([[0.6000, 0.8000]])
     """
 
-    name = "Stiefel"
+    name, regular = "Stiefel", math.pi / 2
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """u − x sym(xᵀu)."""
@@ -97,27 +131,47 @@ class Stiefel(Orthonormal):
         return self.proju(y, v)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        """The geodesic's end: with u = x a + q r, [x q] e^[[2a, −rᵀ], [r, 0]] [e^(−a); 0]."""
+        """The geodesic's end, [x u] e^[[a, −uᵀu], [1, a]] [1; 0] e^(−a) with a = xᵀu."""
+        u = self.proju(x, u)
+        along, across = self._parts(x, u)
+        return polar(x @ along + u @ across)
+
+    def _parts(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """c and s with exp_x(u) = x c + u s."""
         a = x.mT @ u
         a = (a - a.mT) / 2
-        q, size, v = torch.linalg.svd(u - x @ (x.mT @ u), full_matrices=False)
-        r = size[..., None] * v
-        block = torch.cat([torch.cat([2 * a, -r.mT], -1), torch.cat([r, torch.zeros_like(a)], -1)], -2)
-        flow = torch.linalg.matrix_exp(block)[..., : a.shape[-1]] @ torch.linalg.matrix_exp(-a)
-        return polar(torch.cat([x, q], -1) @ flow)
+        back = torch.linalg.matrix_exp(-a)
+        along, across = flow(u, a)
+        return along @ back, across @ back
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent vector u at x with exp_x(u) = y, found in the span of x and y."""
         x, y = torch.broadcast_tensors(x, y)
         n, p = x.shape[-2:]
-        basis = torch.linalg.qr(torch.cat([x, y], -1)).Q if n > 2 * p else None
-        start, end = (x, y) if basis is None else (basis.mT @ x, basis.mT @ y)
-        u, error = self._shoot(start, end)
+        for name, value in (("x", x), ("y", y)):
+            good, reason = self.check_point_on_manifold(value, explain=True, atol=1e-3)
+            if not good:
+                raise ValueError(f"{name} must lie on {self.name}: {reason}")
+        x, y = polar(x), polar(y)
+        if n <= 2 * p:
+            return self._found(x, y)
+        basis = torch.linalg.qr(torch.cat([x, y], -1).detach()).Q
+        u = self._found(basis.mT @ x, basis.mT @ y)
+        if not torch.is_grad_enabled() or not (x.requires_grad or y.requires_grad):
+            return basis @ u
+        along, across = self._parts((basis.mT @ x).detach(), u.detach())  # how u turns where x or y leave the basis
+        left = (y - basis @ (basis.mT @ y)) - (x - basis @ (basis.mT @ x)) @ along
+        return basis @ u + left @ torch.linalg.inv(across)
+
+    def _found(self, x: Tensor, y: Tensor) -> Tensor:
+        """The logarithm, and that it is one."""
+        u, error = _Shot.apply(x, y, self)
+        p = x.shape[-1]
         if not bool((error < 1e3 * torch.finfo(x.dtype).eps * p).all()):
             pair = int(error.reshape(-1).nan_to_num(torch.inf).argmax())
-            far = float((x - y).reshape(-1, n, p)[pair].norm())
+            far = float((x - y).detach().reshape(-1, *x.shape[-2:])[pair].norm())
             raise ArithmeticError(f"no logarithm found between the points of pair {pair}, which are {far:.3g} apart")
-        return u if basis is None else basis @ u
+        return u
 
     def _shoot(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """u with exp_x(u) near y, and |exp_x(u) − y| (...): the gap is carried back along the geodesic, leg by leg."""
@@ -138,6 +192,51 @@ class Stiefel(Orthonormal):
             u = u + gap * (error / gap.norm(dim=(-2, -1)).clamp_min(torch.finfo(x.dtype).tiny))[..., None, None]
         return best, least
 
+    def free(self, n: int, p: int) -> int:
+        """n p − p (p + 1)/2."""
+        return n * p - p * (p + 1) // 2
+
+
+class _Shot(torch.autograd.Function):
+    """The logarithm u (..., n, p) by shooting, and |exp_x(u) − y|; one derivative, of exp_x(u) = y solved for u."""
+
+    @staticmethod
+    def forward(x: Tensor, y: Tensor, manifold: Stiefel) -> tuple[Tensor, Tensor]:
+        return manifold._shoot(x, y)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        x, _, ctx.manifold = inputs
+        u, error = output
+        ctx.save_for_backward(x, u)
+        ctx.mark_non_differentiable(error)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError('the logarithm on Stiefel has one derivative, no second: take method="lbfgs"')
+        x, u = ctx.saved_tensors
+        manifold, lead, n = ctx.manifold, x.shape[:-2], x.shape[-2] * x.shape[-1]
+        with torch.enable_grad():
+            x, u = x.detach().requires_grad_(), u.detach().requires_grad_()
+            tangent = manifold.proju(x, u)
+            end = manifold.expmap(x, tangent)
+            rows = torch.eye(n, dtype=x.dtype, device=x.device).reshape(n, *(1,) * len(lead), *x.shape[-2:])
+            rows = rows.expand(n, *x.shape)
+            (turned,) = torch.autograd.grad(end, u, rows, retain_graph=True, is_grads_batched=True)
+            jacobian = turned.reshape(n, *lead, n).movedim(0, -2)
+            rank = manifold.free(*x.shape[-2:])
+            back = _pinv(jacobian, rank)
+            weight = (grads[0].reshape(*lead, 1, n) @ back).reshape(x.shape)
+            (at,) = torch.autograd.grad([tangent, end], x, [grads[0], -weight], retain_graph=True)
+        return at, weight, None
+
+
+def _pinv(a: Tensor, rank: int) -> Tensor:
+    """The pseudo-inverse of matrices of a known rank."""
+    u, size, v = torch.linalg.svd(a, full_matrices=False)
+    return v[..., :rank, :].mT / size[..., None, :rank] @ u[..., :rank].mT
+
 
 class Grassmann(Orthonormal):
     """Subspaces of dimension p in n, each given by an orthonormal basis (..., n, p): bases of one span are one point.
@@ -157,7 +256,7 @@ class Grassmann(Orthonormal):
         tensor(1.5708)
     """
 
-    name = "Grassmann"
+    name, regular = "Grassmann", math.pi / 4
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """u − x xᵀu."""
@@ -166,147 +265,38 @@ class Grassmann(Orthonormal):
     egrad2rgrad = proju
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        """The geodesic's end, a basis of it."""
-        q, angle, v = torch.linalg.svd(u, full_matrices=False)
-        return polar((x @ (v.mT * angle.cos()[..., None, :]) + q * angle.sin()[..., None, :]) @ v)
+        """The geodesic's end, a basis of it: x cos m + u sin m / m with m² = uᵀu."""
+        u = self.proju(x, u)
+        along, across = flow(u, torch.zeros_like(x.mT @ u))
+        return polar(x @ along + u @ across)
 
     def nearest_basis(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """z = y o, the basis of the span of y that is nearest to x, and the rotation o."""
-        u, _, v = torch.linalg.svd(y.mT @ x)
-        turn = u @ v
+        turn = _polar_far(y.mT @ x)
         return y @ turn, turn
 
     def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
         """|θ|, θ the principal angles."""
-        cross = x.mT @ y
-        sine = torch.linalg.svdvals(y - x @ cross)
-        cosine = torch.linalg.svdvals(cross).flip(-1)
-        length = torch.atan2(sine, cosine).norm(dim=-1)
-        return length[..., None, None] if keepdim else length
+        return root(self.dist2(x, y, keepdim=keepdim))
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        """The horizontal vector at x that leads to the span of y."""
+        """The horizontal vector at x that leads to the span of y: (z − x xᵀz) f(q), f = θ / sin θ.
+
+        q = (z − x)ᵀ(z − x)/4 has the eigenvalues sin²(θ/2) ≤ 1/2, where the series of f converges.
+        """
         z, _ = self.nearest_basis(x, y)
-        cross = x.mT @ z
-        q, sine, v = torch.linalg.svd(z - x @ cross, full_matrices=False)
-        cosine = ((v @ cross) * v).sum(-1)
-        return q * torch.atan2(sine, cosine)[..., None, :] @ v
+        d = z - x
+        q = d.mT @ d / 4
+        total = torch.zeros_like(q)
+        for c in reversed(slopes(60)):
+            total = total @ q + c * eye_like(q)
+        return (z - x @ (x.mT @ z)) @ total
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Parallel transport from x to the basis y."""
         z, turn = self.nearest_basis(x, y)
         return (v - (x + z) @ torch.linalg.solve(eye_like(turn) + x.mT @ z, z.mT @ v)) @ turn.mT
 
-
-class SPD(Checked):
-    """Symmetric positive definite matrices (..., n, n) with the affine-invariant metric tr x⁻¹u x⁻¹v.
-
-    With x = l lᵀ and y' = l⁻¹ y l⁻ᵀ:  exp = l e^(l⁻¹ u l⁻ᵀ) lᵀ,  log = l (log y') lᵀ,  d = |log y'|, transport by
-    e = l y'^(1/2) l⁻¹: e v eᵀ. `retr` is x + u + u x⁻¹u/2, of second order and positive definite for every u.
-
-    A matrix that is not positive definite raises ValueError with its least eigenvalue.
-
-    Source: Pennec, Fillard and Ayache, A Riemannian framework for tensor computing, IJCV 2006.
-
-    Example:
-        >>> SPD().dist(torch.eye(2), torch.e * torch.eye(2))
-        tensor(1.4142)
-    """
-
-    name, ndim = "SPD", 2
-
-    def _check_shape(self, shape: tuple[int, ...], name: str) -> tuple[bool, str | None]:
-        if len(shape) < 2 or shape[-2] != shape[-1]:
-            return False, f"{name} must be (..., n, n), got {tuple(shape)}"
-        return True, None
-
-    def error(self, x: Tensor) -> Tensor:
-        """max |x − xᵀ|, or how negative the least eigenvalue is."""
-        least = torch.linalg.eigvalsh(sym(x))[..., 0]
-        skew = (x - x.mT).abs().amax((-2, -1))
-        return torch.where(least > 0, skew, torch.maximum(skew, torch.finfo(x.dtype).tiny - least))
-
-    def _check_point_on_manifold(self, x: Tensor, *, atol: float = 1e-5, rtol: float = 1e-5) -> tuple[bool, str | None]:
-        if not bool((least := torch.linalg.eigvalsh(sym(x))[..., 0].reshape(-1)).amin() > 0):
-            worst = int(least.nan_to_num(-torch.inf).argmin())
-            return False, f"matrix {worst} has the eigenvalue {float(least[worst]):.3g}"
-        return super()._check_point_on_manifold(x, atol=atol * float(x.abs().amax()), rtol=rtol)
-
-    def factor(self, x: Tensor) -> Tensor:
-        """Cholesky's factor l of x = l lᵀ."""
-        factor, failed = torch.linalg.cholesky_ex(x)
-        if bool(failed.any()):
-            worst = int(failed.reshape(-1).argmax())
-            least = float(torch.linalg.eigvalsh(sym(x)).reshape(-1, x.shape[-1])[worst, 0])
-            raise ValueError(f"matrices must be positive definite, got the eigenvalue {least:.3g} in matrix {worst}")
-        return factor
-
-    def _whiten(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """l and l⁻¹ y l⁻ᵀ."""
-        factor = self.factor(x)
-        half = torch.linalg.solve_triangular(factor, y, upper=False)
-        return factor, sym(torch.linalg.solve_triangular(factor, half.mT, upper=False))
-
-    def _spectrum(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """l, and eigenvalues and eigenvectors of l⁻¹ y l⁻ᵀ, y positive definite."""
-        factor, white = self._whiten(x, y)
-        values, vectors = torch.linalg.eigh(white)
-        if not bool((values[..., 0] > 0).all()):
-            self.factor(y)
-        return factor, values, vectors
-
-    def projx(self, x: Tensor) -> Tensor:
-        """The symmetric part, its eigenvalues not below eps times the largest."""
-        values, vectors = torch.linalg.eigh(sym(x))
-        floor = torch.finfo(x.dtype).eps * values.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        positive = bool((values >= floor).all())
-        return sym(x) if positive else sym(vectors * torch.maximum(values, floor)[..., None, :] @ vectors.mT)
-
-    def proju(self, x: Tensor, u: Tensor) -> Tensor:
-        """(u + uᵀ) / 2."""
-        return sym(u)
-
-    def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
-        """x sym(u) x."""
-        return sym(x @ sym(u) @ x)
-
-    def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
-        """tr x⁻¹u x⁻¹v."""
-        factor = self.factor(x)
-        left = torch.cholesky_solve(u, factor)
-        right = left if v is None else torch.cholesky_solve(v, factor)
-        return (left * right.mT).sum((-2, -1), keepdim=keepdim)
-
-    def retr(self, x: Tensor, u: Tensor) -> Tensor:
-        """x + u + u x⁻¹u / 2."""
-        return sym(x + u + u @ torch.cholesky_solve(u, self.factor(x)) / 2)
-
-    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        """l e^(l⁻¹ u l⁻ᵀ) lᵀ."""
-        factor, white = self._whiten(x, u)
-        values, vectors = torch.linalg.eigh(white)
-        half = factor @ vectors * (values / 2).exp()[..., None, :]
-        return half @ half.mT
-
-    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        """l log(l⁻¹ y l⁻ᵀ) lᵀ."""
-        factor, values, vectors = self._spectrum(x, y)
-        side = factor @ vectors
-        return sym(side * values.log()[..., None, :] @ side.mT)
-
-    def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
-        """|log λ|, λ the eigenvalues of x⁻¹y."""
-        length = self._spectrum(x, y)[1].log().norm(dim=-1)
-        return length[..., None, None] if keepdim else length
-
-    def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
-        """Parallel transport: e v eᵀ, e = (y x⁻¹)^(1/2)."""
-        factor, values, vectors = self._spectrum(x, y)
-        _, inside = self._whiten(x, v)
-        root = vectors * values.sqrt()[..., None, :] @ vectors.mT
-        side = factor @ root
-        return sym(side @ inside @ side.mT)
-
-
-Euclidean = geoopt.Euclidean
-Product = geoopt.ProductManifold
+    def free(self, n: int, p: int) -> int:
+        """p (n − p)."""
+        return p * (n - p)

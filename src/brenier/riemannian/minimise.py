@@ -73,12 +73,15 @@ def minimize(
             value = float(here[1].reshape(-1)[worst])
             raise ValueError(f"cost and gradient must be finite at the start, got cost {value} in problem {worst}")
         history: list[dict[str, Any]] = []
+        first = here
         if method == "trust":
             here, status = TrustRegion(problem, tol, max_steps).run(here, history)
         else:
             rule = Conjugate() if method == "cg" else LimitedMemory()
             here, status = _descend(problem, rule, here, tol, max_steps, history)
         x, f, g = here
+        if status is not Status.STATIONARY and problem.escaped(first, here):
+            status = Status.UNBOUNDED
         answers = (x, problem.narrow(f), problem.narrow(problem.inner(x, g, g).clamp_min(0).sqrt()))
     return Optimum(status, time.perf_counter() - began, history, *map(back, answers))
 
@@ -102,7 +105,7 @@ def _descend(
     steepest = ~stuck
     for count in range(max_steps + 1):
         norm = problem.inner(x, g, g).clamp_min(0).sqrt()
-        live = (norm > tol) & ~stuck
+        live = (norm > tol) & ~stuck & ~f.isneginf()
         history.append({"cost": float(f.mean()), "gradient_norm": float(norm.amax()), "live": int(live.sum())})
         if not bool(live.any()) or count == max_steps:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brenier.riemannian.base import Checked
+from brenier.riemannian.positive import SPD
+from brenier.riemannian.vectors import PoincareBall
 from brenier.solution import Solution
 
 Cost = Callable[[Tensor], Tensor]
@@ -66,6 +70,37 @@ class Problem:
     def inner(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """<u, v>_x, (..., 1, ..., 1)."""
         return self.manifold.inner(x, u, v, keepdim=True)
+
+    def step(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """retr(x, u), and where that is a point; elsewhere it is x."""
+        y = self.manifold.retr(x, u)
+        good = self.manifold.inside(y) if isinstance(self.manifold, Checked) else self.finite(y)
+        good = self.wide(good)
+        return torch.where(good, y, x), good
+
+    def finite(self, y: Tensor) -> Tensor:
+        """Where all numbers of a point or vector are finite, (...)."""
+        return y.isfinite().reshape(*self.lead, -1).all(-1)
+
+    def escaped(self, first: tuple[Tensor, Tensor, Tensor], last: tuple[Tensor, Tensor, Tensor]) -> bool:
+        """Whether some problem has left all bounds, of (x, cost, gradient) at the start and in the end.
+
+        Its cost or coordinates are beyond 1/eps^(3/2), or the cost is beyond 1/eps^(3/4) and as steep as at the start,
+        or its distance from 0 in the ball, from the start in SPD is above ¾ log(1/eps).
+        """
+        (start, before, g), (x, f, gx) = first, last
+        eps = torch.finfo(f.dtype).eps
+        most = eps**-1.5
+        steep = self.inner(x, gx, gx) >= self.inner(start, g, g) / 4
+        if bool((steep & (f < before - (1 + before.abs()) * eps**-0.75)).any()):
+            return True
+        far = bool(
+            (f < before - (1 + before.abs()) * most).any() or ((x - start).abs() > (1 + start.abs()) * most).any()
+        )
+        if isinstance(self.manifold, (PoincareBall, SPD)) and not far:
+            away = self.manifold.dist(torch.zeros_like(x) if isinstance(self.manifold, PoincareBall) else start, x)
+            far = bool((self.wide(away > -0.75 * math.log(eps)) & (f < before)).any())
+        return far
 
     def value(self, x: Tensor) -> Tensor:
         """The costs at x, (..., 1, ..., 1).

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from brenier.checks import whole
+from brenier.device import seeded
 from brenier.riemannian.problem import Optimum, Problem, as_points
 from brenier.solution import Status
 
@@ -62,7 +63,7 @@ def svrg(
             raise ValueError(f"{name} must be positive, got {value}")
     for name, number, least in (("n", n, 1), ("epochs", epochs, 0), ("batch_size", batch_size, 1)):
         whole(name, number, least)
-    order = torch.Generator().manual_seed(generator) if isinstance(generator, int) else generator
+    order = seeded(generator)
     x, back = as_points(manifold, "start", start)
     lead = tuple(x.shape[: x.ndim - manifold.ndim])
     history: list[dict[str, Any]] = []

@@ -45,8 +45,13 @@ class TrustRegion:
             if not bool(live.any()) or count == self.max_steps:
                 break
             u, fall, at_border = self.solve(x, g, problem.model(x), radius, live)
-            y = problem.manifold.retr(x, u)
+            broken = ~problem.wide(problem.finite(u))
+            if count == 0 and bool(broken.any()):
+                raise ValueError('the cost has no finite second derivative at the start; use method="lbfgs"')
+            radius = torch.where(broken, 0.0, radius)
+            y, there = problem.step(x, u)
             fy, gy = problem.slope(y)
+            fy = torch.where(there, fy, torch.inf)
             rounding = 1e3 * eps * f.abs().clamp_min(1)
             ratio = ((f - fy) + rounding) / (fall + rounding)
             ratio = torch.where(ratio.isfinite(), ratio, -torch.inf)
@@ -62,7 +67,7 @@ class TrustRegion:
         self, x: Tensor, g: Tensor, hessian: Callable[[Tensor], Tensor], radius: Tensor, live: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The step u, the model's fall −<g, u> − <u, Hu>/2, and whether u lies at the border."""
-        inner = self.problem.inner
+        problem, inner = self.problem, self.problem.inner
         g = self.problem.manifold.proju(x, g)  # once more: of a small gradient much of the rounding is normal
         u = torch.zeros_like(g)
         hu = torch.zeros_like(g)
@@ -72,6 +77,9 @@ class TrustRegion:
         open_, at_border = live, torch.zeros_like(live)
         for _ in range(self.inner_steps):
             hd = hessian(d)
+            broken = open_ & ~problem.wide(problem.finite(hd))
+            if bool(broken.any()):
+                return torch.where(broken, torch.nan, u), torch.zeros_like(rr), at_border
             bend = inner(x, d, hd)
             alpha = rr / bend
             uu, ud, dd = inner(x, u, u), inner(x, u, d), inner(x, d, d)

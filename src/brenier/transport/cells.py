@@ -46,7 +46,7 @@ class Cells:
 
 
 def cells(
-    u: BrenierPotential, source: Source, samples: int | None = None, generator: torch.Generator | None = None
+    u: BrenierPotential, source: Source, samples: int | None = None, generator: torch.Generator | int | None = None
 ) -> Cells:
     """Masses, centroids and facets of the cells of u under `source`.
 
@@ -63,7 +63,7 @@ def cells(
     Example:
         >>> from brenier.measures import Gaussian
         >>> u = BrenierPotential(torch.tensor([[-1.0], [1.0]]), torch.zeros(2))
-        >>> c = cells(u, Gaussian(1), generator=torch.Generator().manual_seed(0))
+        >>> c = cells(u, Gaussian(1), generator=0)  # a seed, or a torch.Generator
         >>> c.facets, c.masses.round(decimals=1)
         (tensor([[0, 1]]), tensor([0.5000, 0.5000]))
     """
@@ -166,7 +166,7 @@ def _facets(pairs: list[Tensor], gaps: list[Tensor], n: int, total: int) -> tupl
 class NoiseView:
     """A potential seen from the source's own coordinates x' = (x − E x)/rms, identical planes merged."""
 
-    def __init__(self, u: BrenierPotential, source: Source, generator: torch.Generator | None) -> None:
+    def __init__(self, u: BrenierPotential, source: Source, generator: torch.Generator | int | None) -> None:
         self.sampler = Sampler(source, u.points, generator)
         self.scale, self.mean = self.sampler.scale, self.sampler.mean
         kept, self.index = merged(Rows(u.points), u.heights)

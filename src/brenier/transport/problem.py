@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brenier.device import seeded
 from brenier.measures import Discrete, Source, moments
 from brenier.solution import Estimate
 from brenier.transport.bounds import AFFORDABLE, Moves, below
@@ -34,9 +35,9 @@ class Sampler:
     BLOCK = 4 * J * K
     PAIRED_FROM = 4  # dimensions; below, the products cost nothing
 
-    def __init__(self, source: Source, like: Tensor, generator: torch.Generator | None) -> None:
-        self.source, self.like, self.generator = source, like, generator
-        mean, covariance = moments(source, generator)
+    def __init__(self, source: Source, like: Tensor, generator: torch.Generator | int | None) -> None:
+        self.source, self.like, self.generator = source, like, seeded(generator)
+        mean, covariance = moments(source, self.generator)
         self.mean, self.scale = mean.to(like.device), covariance.trace().div(source.dim).sqrt().item()
         self.covariance = covariance.to(like.device) / self.scale**2
 
@@ -64,7 +65,7 @@ class SemiDiscrete:
     FEWEST = 10  # targets in a group
 
     def __init__(
-        self, source: Source, target: Discrete, generator: torch.Generator | None, compiled: bool = True
+        self, source: Source, target: Discrete, generator: torch.Generator | int | None, compiled: bool = True
     ) -> None:
         points, weights = target.points, target.weights.double()
         self.target = target

@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from brenier.device import seeded
 from brenier.measures import Source
 from brenier.solution import Estimate
 from brenier.transport.cells import Cells, NoiseView, cells
@@ -53,7 +54,7 @@ def singular_set(
     u: BrenierPotential,
     source: Source,
     found: Cells | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     weights: Tensor | None = None,
 ) -> SingularSet:
     """Return the singular facets of u, the parts and modes of its targets, and the share of noise lost to the facets.
@@ -82,6 +83,7 @@ def singular_set(
         >>> s.modes.bincount()
         tensor([20, 20])
     """
+    generator = seeded(generator)
     found = cells(u, source, generator=generator) if found is None else found
     alive = (found.masses > 0).nonzero()[:, 0]
     y = (u.points[alive] - u.centre).double()

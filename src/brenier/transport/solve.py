@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from brenier.device import find
+from brenier.device import find, seeded
 from brenier.measures import Discrete, Source
 from brenier.solution import Estimate, Keeper, Solution, Status
 from brenier.transport import compiling
@@ -73,7 +73,7 @@ def solve(
     tol: float | None = None,
     max_seconds: float | None = None,
     max_samples: int | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     device: torch.device | str | None = None,
     progress: bool = False,
     start: BrenierPotential | None = None,
@@ -99,7 +99,7 @@ def solve(
         tol: the relrms to reach; of exact methods the largest relative error of a mass.
         max_seconds: wall seconds for everything; running out is a status, not an exception.
         max_samples: samples for the iteration, at each scale; 60 n / tol² by default.
-        generator: where the randomness comes from; torch's own default generator when None.
+        generator: where the randomness comes from, or a seed; torch's own default generator when None.
         device: where to solve; the points' device when None.
         progress: a bar with the error of the last check.
         start: a warm start.
@@ -129,7 +129,7 @@ def solve(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if source.dim != target.dim:
         raise ValueError(f"source and target must share a dimension, got {source.dim} and {target.dim}")
-    domain = Domain.of(source)
+    generator, domain = seeded(generator), Domain.of(source)
     coarsely = method == "multiscale"
     method, why = choose("auto" if coarsely else method, domain, source, target)
     tol = TOL[method] if tol is None else tol

@@ -1,4 +1,4 @@
-"""Statistics on manifolds: the Fréchet mean, clusters, principal geodesics."""
+"""Statistics on manifolds: clusters, principal geodesics."""
 
 from __future__ import annotations
 
@@ -12,17 +12,9 @@ import torch
 from torch import Tensor
 
 from brenier.checks import whole
+from brenier.riemannian.mean import frechet_mean
 from brenier.riemannian.problem import as_points
 from brenier.solution import Solution, Status
-
-
-@dataclass(frozen=True)
-class FrechetMean(Solution):
-    """Means (..., *point), their variance Σ w_i d(mean, x_i)² (...), and |Σ w_i log(mean, x_i)| (...)."""
-
-    point: Any
-    variance: Any = field(repr=False)
-    residual: Any = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,104 +35,6 @@ class PrincipalGeodesics(Solution):
     variances: Any = field(repr=False)
     shares: Any
     coordinates: Any = field(repr=False)
-
-
-def frechet_mean(
-    manifold: geoopt.Manifold, x: Any, weights: Any = None, tol: float = 1e-8, max_steps: int = 200
-) -> FrechetMean:
-    """The point that minimises Σ w_i d(·, x_i)²/2: of matrices in `SPD`, their Karcher mean.
-
-    Steps along Σ w_i log(mean, x_i), their sizes by Barzilai and Borwein and halved until the sum of squares falls.
-    It is the only minimum where curvature is not positive (ball, SPD), or the points lie in a small ball.
-
-    Args:
-        manifold: with `logmap` and `expmap`.
-        x: points (..., m, *point); leading axes are means sought side by side.
-        weights: (m,) or (..., m), not negative, made to sum to 1; equal by default.
-        tol: on |Σ w_i log(mean, x_i)|, relative to the points' spread √variance.
-        max_steps: after so many the status says that it isn't converged.
-
-    Raises:
-        ValueError: points off the manifold, wrong weights.
-
-    Source: Pennec, Intrinsic statistics on Riemannian manifolds, JMIV 2006.
-
-    Example:
-        >>> from brenier.riemannian import SPD
-        >>> x = torch.stack([torch.eye(2), 16 * torch.eye(2)])
-        >>> torch.allclose(frechet_mean(SPD(), x).point, 4 * torch.eye(2))
-        True
-    """
-    began = time.perf_counter()
-    x, back = as_points(manifold, "x", x)
-    if x.ndim < manifold.ndim + 1:
-        raise ValueError(f"x must be points (..., m, *point) of {manifold.name}, got shape {tuple(x.shape)}")
-    if not tol > 0:
-        raise ValueError(f"tol must be positive, got {tol}")
-    whole("max_steps", max_steps, 0)
-    with torch.no_grad():
-        share = _shares(weights, x, manifold.ndim)
-        found, status, history = _descend(manifold, x, share, tol, max_steps)
-    return FrechetMean(status, time.perf_counter() - began, history, *map(back, found))
-
-
-def _shares(weights: Any, x: Tensor, ndim: int) -> Tensor:
-    """Weights as shares of 1, (..., m)."""
-    shape = x.shape[: x.ndim - ndim]
-    if weights is None:
-        return x.new_full(shape, 1 / shape[-1])
-    given = torch.as_tensor(weights).to(x)
-    if given.shape not in (shape, shape[-1:]):
-        raise ValueError(f"weights must be {tuple(shape)} or ({shape[-1]},), got {tuple(given.shape)}")
-    if not bool((given >= 0).all()) or not bool((given.sum(-1) > 0).all()):
-        least = f"{float(given.min()):g}"
-        raise ValueError(f"weights must not be negative and must have a positive sum, got one of {least}")
-    return (given / given.sum(-1, keepdim=True)).expand(shape)
-
-
-def _descend(
-    manifold: geoopt.Manifold, x: Tensor, share: Tensor, tol: float, max_steps: int
-) -> tuple[tuple[Tensor, Tensor, Tensor], Status, list[dict[str, Any]]]:
-    """Means, variances and residuals of points (..., m, *point)."""
-    axis = x.ndim - manifold.ndim - 1
-    lead = x.shape[:axis]
-    wide = share.reshape(share.shape + (1,) * manifold.ndim)
-    ones = (1,) * manifold.ndim
-
-    def pull(p: Tensor) -> tuple[Tensor, Tensor]:
-        logs = manifold.logmap(p.unsqueeze(axis), x)
-        squares = manifold.inner(p.unsqueeze(axis), logs, logs).reshape(share.shape)
-        return (wide * logs).sum(axis), (share * squares).sum(-1)
-
-    heaviest = share.argmax(-1).reshape(*lead, 1, *ones).expand(*lead, 1, *x.shape[axis + 1 :])
-    p = x.gather(axis, heaviest).squeeze(axis)
-    v, variance = pull(p)
-    step = torch.ones_like(variance)
-    eps = torch.finfo(x.dtype).eps
-    history: list[dict[str, Any]] = []
-    for count in range(max_steps + 1):
-        residual = manifold.inner(p, v, v).reshape(lead).clamp_min(0).sqrt()
-        live = (residual > max(tol, 50 * eps) * variance.sqrt()) & (residual > 50 * eps) & (step > 1e-6)
-        history.append(
-            {"variance": float(variance.mean()), "residual": float(residual.amax()), "live": int(live.sum())}
-        )
-        if not bool(live.any()) or count == max_steps:
-            break
-        move = torch.where(live, step, 0.0).reshape(*lead, *ones) * v
-        y = manifold.projx(manifold.expmap(p, move))
-        vy, there = pull(y)
-        good = live & (there <= variance * (1 + 10 * eps))
-        carried, moved = manifold.transp(p, y, v), manifold.transp(p, y, move)
-        change = carried - vy
-        ahead = manifold.inner(y, moved, moved).reshape(lead) / manifold.inner(y, moved, change).reshape(lead)
-        ahead = torch.where(ahead > 0, ahead, 1.0).clamp(0.1, 4.0).nan_to_num(1.0)
-        step = torch.where(good, ahead, torch.where(live, step / 2, step))
-        keep = good.reshape(*lead, *ones)
-        p, v, variance = torch.where(keep, y, p), torch.where(keep, vy, v), torch.where(good, there, variance)
-    arrived = residual <= torch.maximum(max(tol, 50 * eps) * variance.sqrt(), torch.full_like(residual, 50 * eps))
-    if bool(arrived.all()):
-        return (p, variance, residual), Status.MEAN, history
-    return (p, variance, residual), Status.OUT_OF_STEPS if bool(live.any()) else Status.STUCK, history
 
 
 def geodesic_kmeans(manifold: geoopt.Manifold, x: Any, k: int, seed: int = 0, max_steps: int = 100) -> Clusters:
