@@ -76,11 +76,10 @@ def _iterated(chunks: Callable[[], Iterable[Tensor]], dim: int, q: int) -> tuple
     return values, axes
 
 
-class ToAxes(nn.Sequential):
-    """u (m, ...) -> w: standardised data to whitened principal components, moved by a network of them.
+class OnAxes(nn.Sequential):
+    """A network beside k principal axes A (k, D) and the deviations along them, which `fit` sets.
 
-    c = A u, w_i = c_i / spread_i for the d leading axes, plus network(c). `fit` sets the axes A (k, D) and the
-    deviations; with a network that ends in zeros these are principal components.
+    Until then the axes are the leading entries themselves.
     """
 
     axes: Tensor
@@ -93,6 +92,14 @@ class ToAxes(nn.Sequential):
         self.register_buffer("axes", torch.eye(k, dim))
         self.register_buffer("spread", torch.ones(k))
         self.register_buffer("known", torch.tensor(False))
+
+
+class ToAxes(OnAxes):
+    """u (m, ...) -> w: standardised data to whitened principal components, moved by a network of them.
+
+    c = A u, w_i = c_i / spread_i for the d leading axes, plus network(c): with a network that ends in zeros these are
+    principal components.
+    """
 
     def forward(self, u: Tensor) -> Tensor:
         """Codes (m, d) of standardised data."""
@@ -100,22 +107,11 @@ class ToAxes(nn.Sequential):
         return c[:, : self.latent_dim] * _inverse(self.spread[: self.latent_dim]) + super().forward(c)
 
 
-class FromAxes(nn.Sequential):
+class FromAxes(OnAxes):
     """w (m, d) -> u (m, D): the inverse of whitened principal components, moved by a network along k axes.
 
     u = Aᵀ spread (w, 0) + Aᵀ network(w).
     """
-
-    axes: Tensor
-    spread: Tensor
-    known: Tensor
-
-    def __init__(self, network: Iterable[nn.Module], latent_dim: int, k: int, dim: int) -> None:
-        super().__init__(*network)
-        self.latent_dim = latent_dim
-        self.register_buffer("axes", torch.eye(k, dim))
-        self.register_buffer("spread", torch.ones(k))
-        self.register_buffer("known", torch.tensor(False))
 
     def forward(self, w: Tensor) -> Tensor:
         """Standardised data of codes."""
@@ -136,13 +132,13 @@ def _inverse(spread: Tensor) -> Tensor:
     return torch.where(spread > 0, 1 / spread, 0.0)
 
 
-def ends(module: nn.Module) -> list[ToAxes | FromAxes]:
+def ends(module: nn.Module) -> list[OnAxes]:
     """Return the layers of a module that hold principal axes."""
-    return [part for part in module.modules() if isinstance(part, (ToAxes, FromAxes))]
+    return [part for part in module.modules() if isinstance(part, OnAxes)]
 
 
 def set_axes(chart: nn.Module, found: Axes) -> None:
-    """Set the axes and deviations of every layer that holds some; before, they are the leading entries themselves."""
+    """Set the axes and deviations of every layer that holds some."""
     for end in ends(chart):
         end.known.fill_(True)
         end.axes.copy_(found.axes[: len(end.axes)])
