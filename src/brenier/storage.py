@@ -17,13 +17,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from brenier import disk, manifold, transport
+from brenier import disk, manifold, measures, transport
 from brenier.data import Layout
 from brenier.ladder import Trials
 from brenier.report import Features
 from brenier.solution import Estimate, Solution, Status
 
 FORMAT = 3
+READ = (2, 3)  # of format 2 the networks and the transport are kept, what follows them is made anew
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -78,10 +79,11 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         known = stated[CONFIG], stated[WEIGHTS]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / CONFIG} is damaged: it isn't the JSON record that was saved") from None
-    if (known_format := config.get("format")) != FORMAT:
+    if (known_format := config.get("format")) not in READ:
         newer = isinstance(known_format, int) and known_format > FORMAT
         out = "load it with a newer brenier" if newer else "fit again, or load it with the brenier that wrote it"
-        raise ValueError(f"{folder / CONFIG} has format {known_format}, this version reads format {FORMAT}: {out}")
+        reads = " and ".join(map(str, READ))
+        raise ValueError(f"{folder / CONFIG} has format {known_format}, this version reads formats {reads}: {out}")
     if _checksum(config) != known[0] or text != json.dumps(config, indent=1):  # 1e-05 and 1E-05 are one number
         raise ValueError(f"{folder / CONFIG} was changed after it was saved: its checksum differs")
     weights = (folder / WEIGHTS).read_bytes()
@@ -155,16 +157,17 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     """Fill an unfitted `AEOT` with what `pack` gave."""
     if config["chart"] is None and chart is None:
         raise ValueError("the model has a chart of the user's own: load it with chart=(encoder, decoder)")
+    if config["format"] == 2 and chart is None and config["chart"]["kind"] != "identity":
+        config = {**config, "chart": {**config["chart"], "format": 2}}
     model.chart_ = manifold.Chart(*chart) if chart is not None else manifold.build(config["chart"])
     model.chart_.load_state_dict(_part(t, "chart."))
     model.chart_.eval()
-    tried = config["dimension"]
+    tried = config.get("dimension")
     model.dimension_ = tried and Trials({dim: Estimate(*score) for dim, *score in tried["scores"]}, tried["chosen"])
     model.layout_ = Layout.from_dict(config["layout"])
     model.n_features_in_ = math.prod(model.layout_.shape)
     model.labels_ = None if config["classes"] is None else np.array(config["classes"])[t["labels"].numpy()]
     model.codes_, model.weights_, model.validation_ = t["codes"], t["weights"], t["validation"]
-    model.modes_ = t["modes"].numpy()
     model.seconds_ = config["seconds"]
     record = config["transport"]
     potential = transport.BrenierPotential(t["codes"], t["heights"])
@@ -181,10 +184,8 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     )
     training = config["training"]
     model.training_ = training and _training(training)
-    mass, threshold = Estimate(*config["singular"]["mass"]), config["singular"]["threshold"]
-    tree = transport.ModeTree(**_part(t, "tree."))
-    model.singular_ = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold, t["parts"], tree)
-    model.extension_ = _extension(model, config, t)
+    model.singular_, model.extension_ = _anew(model, config) if config["format"] == 2 else _after(model, config, t)
+    model.modes_ = model.singular_.modes.numpy()
     model._data, model._features = None, None
     if config["features"] is not None:
         model._features = Features(config["features"])
@@ -192,19 +193,33 @@ def restore(model: Any, config: dict[str, Any], t: dict[str, Tensor], chart: tup
     return model
 
 
-def _extension(model: Any, config: dict[str, Any], t: dict[str, Tensor]) -> transport.Extension:
-    """The extension as it was saved."""
-    local = transport.LocalGaussians.of(t["codes"], t["local.starts"], t["local.near"], t["local.weights"])
-    return transport.Extension(
+def _after(model: Any, config: dict[str, Any], t: dict[str, Tensor]) -> tuple[Any, Any]:
+    """The singular set and the extension as they were saved."""
+    mass, threshold = Estimate(*config["singular"]["mass"]), config["singular"]["threshold"]
+    tree = transport.ModeTree(**_part(t, "tree."))
+    singular = transport.SingularSet(t["facets"], t["modes"], mass, t["spacing"], threshold, t["parts"], tree)
+    extension = transport.Extension(
         u=model.transport_.potential,
-        singular=model.singular_,
-        local=local,
+        singular=singular,
+        local=transport.LocalGaussians.of(t["codes"], t["local.starts"], t["local.near"], t["local.weights"]),
         masses=t["masses"],
         centroids=t["centroids"],
         stretch=t["stretch"],
         shift=t["shift"],
         **config["extension"],
     )
+    return singular, extension
+
+
+def _anew(model: Any, config: dict[str, Any]) -> tuple[Any, Any]:
+    """The singular set and the extension of a model of format 2, made as a fit makes them now: seconds."""
+    u, kind = model.transport_.potential, config["extension"]["kind"]
+    source, generator = measures.Gaussian(u.dim), torch.Generator().manual_seed(config["parameters"]["seed"])
+    found = transport.cells(u, source, generator=generator)
+    singular = transport.singular_set(u, source, found, generator, model.weights_)
+    judges = model.validation_ if len(model.validation_) else None
+    options = {"judges": judges, "found": found, "singular": singular, "weights": model.weights_}
+    return singular, transport.extend(u, source, kind, generator=generator, **options)
 
 
 def _record(solution: Solution) -> dict[str, Any]:

@@ -304,12 +304,12 @@ FOLDERS = {  # what happens to a model folder, the type of the error, and words 
     "an older format": (
         signed(format=1),
         ValueError,
-        "has format 1, this version reads format 3: fit again",
+        "has format 1, this version reads formats 2 and 3: fit again",
     ),
     "a newer format": (
         signed(format=99),
         ValueError,
-        "this version reads format 3: load it with a newer",
+        "this version reads formats 2 and 3: load it with a newer",
     ),
     "a format in words": (signed(format="two"), ValueError, "has format two"),
     "half the weights": (cut("model.safetensors", 0.5), ValueError, "model.safetensors was changed or cut"),

@@ -124,8 +124,8 @@ def convolutional(
     flat, hidden = channels[-1] * grid[0] * grid[1], 32 * width
     k = max(min(COMPONENTS, c * h * w), latent_dim)
     with seeded(generator):
-        read = _perceptron([k, hidden, hidden, latent_dim])
-        tail = [*_perceptron([latent_dim, hidden, flat]), nn.Unflatten(1, (channels[-1], *grid))]
+        read = perceptron([k, hidden, hidden, latent_dim])
+        tail = [*perceptron([latent_dim, hidden, flat]), nn.Unflatten(1, (channels[-1], *grid))]
         up = [step for a, b in pairwise(channels[::-1]) for step in (nn.SiLU(), nn.ConvTranspose2d(a, b, 4, 2, 1))]
         encoder = Encoder(ToAxes(read, latent_dim, k, c * h * w), Standardise(*shape), shape, latent_dim)
         draw = FromAxesToImages([*tail, *up, Crop(h, w)], latent_dim, latent_dim, c * h * w)
@@ -157,8 +157,8 @@ def mlp(
     k = max(min(COMPONENTS, dim), latent_dim)
     sizes = [k, *[width] * depth, latent_dim]
     with seeded(generator):
-        encoder = Encoder(ToAxes(_perceptron(sizes), latent_dim, k, dim), Standardise(dim), (dim,), latent_dim)
-        decoder = Decoder(FromAxes(_perceptron(sizes[::-1]), latent_dim, k, dim), Restore(dim), latent_dim)
+        encoder = Encoder(ToAxes(perceptron(sizes), latent_dim, k, dim), Standardise(dim), (dim,), latent_dim)
+        decoder = Decoder(FromAxes(perceptron(sizes[::-1]), latent_dim, k, dim), Restore(dim), latent_dim)
     return encoder, decoder
 
 
@@ -166,7 +166,8 @@ def build(spec: dict[str, Any], generator: torch.Generator | int | None = None) 
     """The chart of a plain dict, as `chart.spec` gives it back: {"kind": "convolutional" | "mlp" | "identity", ...}.
 
     The other keys are the arguments of `convolutional` or `mlp`; weights are drawn from the generator or seed. "latent"
-    is "euclidean" (the default), "sphere" or "hyperbolic", see `riemannian.latent_heads`.
+    is "euclidean" (the default), "sphere" or "hyperbolic", see `riemannian.latent_heads`; "format": 2 stands for the
+    networks that models of that format hold.
 
     Raises:
         ValueError: the kind is unknown, a key is missing or unknown, or a size is out of range.
@@ -181,7 +182,7 @@ def build(spec: dict[str, Any], generator: torch.Generator | int | None = None) 
         return Chart.identity()
     if kind not in ("convolutional", "mlp"):
         raise ValueError(f"kind must be convolutional, mlp or identity, got {kind!r}")
-    latent = sizes.pop("latent", "euclidean")
+    latent, form = sizes.pop("latent", "euclidean"), sizes.pop("format", None)
     make = convolutional if kind == "convolutional" else mlp
     try:
         arguments = signature(make).bind(**sizes)
@@ -189,8 +190,14 @@ def build(spec: dict[str, Any], generator: torch.Generator | int | None = None) 
         raise ValueError(f"the spec of a chart of kind {kind} has other keys: {error}") from None
     arguments.apply_defaults()
     arguments.arguments.pop("generator")
-    encoder, decoder = make(**arguments.arguments, generator=generator)
     spec = {"kind": kind, **arguments.arguments}
+    if form == 2:
+        from brenier.manifold import earlier
+
+        encoder, decoder = getattr(earlier, kind)(**arguments.arguments)
+        spec["format"] = form
+    else:
+        encoder, decoder = make(**arguments.arguments, generator=generator)
     if latent != "euclidean":
         from brenier.riemannian import latent_heads  # here, since geoopt takes half a second to import
 
@@ -216,7 +223,8 @@ def draw_seed(generator: torch.Generator | None) -> int:
     return int(torch.randint(2**62, (), generator=generator, device=device))
 
 
-def _perceptron(sizes: Sequence[int]) -> list[nn.Module]:
+def perceptron(sizes: Sequence[int]) -> list[nn.Module]:
+    """Return linear layers from size to size, SiLU between them."""
     steps: list[nn.Module] = [step for a, b in pairwise(sizes) for step in (nn.Linear(a, b), nn.SiLU())]
     return steps[:-1]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from brenier.device import seeded
 from brenier.measures import Source, moments
 from brenier.transport.affine import bures, moments_of
 from brenier.transport.cells import Cells, cells
@@ -124,7 +125,7 @@ def extend(
     judges: Tensor | None = None,
     found: Cells | None = None,
     singular: SingularSet | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     weights: Tensor | None = None,
 ) -> Extension:
     """The extension of grad u, which only knows its targets, to new codes.
@@ -137,7 +138,7 @@ def extend(
             new as targets that were set aside. The number of neighbours is the one under which those are most likely.
         judges: indices of the targets to set aside while choosing; by default a tenth of them.
         found, singular: cells and singular set where they are known already.
-        generator: where the randomness comes from.
+        generator: where the randomness comes from, or a seed.
         weights: of the targets, (n,); by default the masses of their cells.
 
     Raises:
@@ -160,6 +161,7 @@ def extend(
         raise ValueError(f"strength must be from 0 to 1, got {strength}")
     if judges is not None and len(judges) and not 0 <= judges.min() <= judges.max() < len(u.points):
         raise ValueError(f"judges must index the {len(u.points)} targets, got {judges.min()} to {judges.max()}")
+    generator = seeded(generator)
     found = cells(u, source, generator=generator) if found is None else found
     singular = singular_set(u, source, found, generator) if singular is None else singular
     nu = (found.masses if weights is None else weights).double()
