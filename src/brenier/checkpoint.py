@@ -149,7 +149,10 @@ class Stage:
         if head.get("sha256") != _digest(head.get("record", ""), tensors):
             raise ValueError(f"{self.path} was changed or cut after it was saved: remove it to repeat that stage")
         _check_format(self.path, head.get("format"))
-        return self._unpacked(json.loads(head["record"]), tensors)
+        try:
+            return self._unpacked(json.loads(head["record"]), tensors)
+        except RecursionError:
+            raise ValueError(f"{self.path} is nested too deeply: remove it to repeat that stage") from None
 
     def _unpacked(self, value: Any, tensors: dict[str, Tensor]) -> Any:
         """What `_packed` was given."""
@@ -218,7 +221,7 @@ def _begun(path: Path) -> dict[str, Any]:
         if not same or known != _digest(json.dumps(record), {}):
             raise KeyError("sha256")
         return record["settings"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError):
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError, RecursionError):
         raise ValueError(f"{path} is damaged or was changed: remove its folder to start anew") from None
 
 

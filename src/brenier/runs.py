@@ -328,8 +328,15 @@ def fill(
 
 
 def metrics_of(out: Path) -> dict[str, Any]:
-    """What a run's metrics.json holds."""
-    return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    """What a run's metrics.json holds.
+
+    Raises:
+        ValueError: the file can't be read as JSON.
+    """
+    try:
+        return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{out / 'metrics.json'} can't be read as JSON: {error}") from None
 
 
 def metrics(model: AEOT, written: report.Report, train: int, test: int) -> dict[str, Any]:

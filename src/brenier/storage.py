@@ -77,7 +77,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = json.loads(text)
         stated = config["checksums"]
         known = stated[CONFIG], stated[WEIGHTS]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{folder / CONFIG} is damaged: it isn't the JSON record that was saved") from None
     if (known_format := config.get("format")) not in READ:
         newer = isinstance(known_format, int) and known_format > FORMAT

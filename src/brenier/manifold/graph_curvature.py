@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy.sparse import csr_array, issparse
 
+from brenier.compiled import compiled
 from brenier.manifold.graph import as_graph
 
 KINDS = ("ollivier", "forman", "augmented_forman")
@@ -107,7 +107,7 @@ def _matrix(graph: Any) -> csr_array:
     return csr_array(array)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _ollivier(pointers: np.ndarray, indices: np.ndarray, edges: np.ndarray, idleness: float) -> np.ndarray:
     """κ (m,) of edges (m, 2) of the graph with sorted index lists."""
     n = len(pointers) - 1
@@ -136,7 +136,7 @@ def _ollivier(pointers: np.ndarray, indices: np.ndarray, edges: np.ndarray, idle
     return values
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _hops(
     pointers: np.ndarray, indices: np.ndarray, givers: np.ndarray, takers: np.ndarray, marked: np.ndarray
 ) -> np.ndarray:
@@ -158,7 +158,7 @@ def _hops(
     return hops
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cost(hops: np.ndarray, supply: np.ndarray, demand: np.ndarray) -> float:
     """Least cost of carrying supply (s,) to demand (t,), which is used up, over 1 to 3 hops.
 
@@ -197,7 +197,7 @@ def _cost(hops: np.ndarray, supply: np.ndarray, demand: np.ndarray) -> float:
     return cost + 3 * supply.sum()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _paths(hops: np.ndarray, flow: np.ndarray, supply: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shortest paths of the residual graph, from any supply: length (t,) to each taker, and the steps that lead there.
 

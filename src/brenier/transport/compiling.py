@@ -10,13 +10,15 @@ from threading import Thread
 import numpy as np
 import torch
 
+from brenier import compiled as loops
 from brenier.transport.diagram import diagram
 from brenier.transport.domain import Domain
 from brenier.transport.laplacian import of_distances, solve
 from brenier.transport.mirror import both_ways
 from brenier.transport.planes import Planes
 
-MESSAGE = "  compiling the inner loops for this machine, once: up to a minute"
+COMPILING = "  compiling the inner loops for this machine, {}: up to a minute"
+KEPT, LOST = "once", "in every process, since no folder takes them (NUMBA_CACHE_DIR names one)"
 
 
 def within(deadline: float, work: Callable[[], None], say: Callable[[str], None] | None = None) -> bool:
@@ -30,7 +32,7 @@ def within(deadline: float, work: Callable[[], None], say: Callable[[str], None]
     thread.start()
     thread.join(max(0.0, min(1.0, deadline - time.perf_counter())))
     if thread.is_alive() and say is not None:
-        say(MESSAGE)
+        say(COMPILING.format(KEPT if loops.kept else LOST))
     thread.join(None if deadline == math.inf else max(0.0, deadline - time.perf_counter()))
     return not thread.is_alive()
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.extending import intrinsic
+
+from brenier.compiled import compiled
 
 TILE = 512  # planes taken together: their scores at one block of samples fill the first cache
 NOWHERE = np.int32(2**31 - 1)
@@ -26,7 +27,7 @@ def _larger(typing: Any, a: Any, b: Any) -> Any:
     return a(a, a), generate
 
 
-@njit(nogil=True, fastmath=SAFE, cache=True)
+@compiled(fastmath=SAFE)
 def _product(x: np.ndarray, columns: np.ndarray, out: np.ndarray) -> None:
     """out (r, w) = x (r, d) columns (d, w), r and d multiples of four: four rows and four terms at a time."""
     out[:] = 0
@@ -46,14 +47,14 @@ def _product(x: np.ndarray, columns: np.ndarray, out: np.ndarray) -> None:
                 out_e[p] += e0 * y0[p] + e1 * y1[p] + e2 * y2[p] + e3 * y3[p]
 
 
-@njit(nogil=True, fastmath=SAFE, cache=True)
+@compiled(fastmath=SAFE)
 def _add(row: np.ndarray, sign: float, other: np.ndarray, out: np.ndarray) -> None:
     """out = row + sign other, as a loop: numba makes no vector instructions of sums of arrays."""
     for c in range(len(out)):
         out[c] = row[c] + sign * other[c]
 
 
-@njit(nogil=True, fastmath=SAFE, cache=True)
+@compiled(fastmath=SAFE)
 def _enter(values: np.ndarray, indices: np.ndarray, scores: np.ndarray, top: float, first: int) -> None:
     """Let the planes from `first` on, with these scores, of which `top` is the highest, into the k best."""
     last = len(values) - 1
@@ -72,7 +73,7 @@ def _enter(values: np.ndarray, indices: np.ndarray, scores: np.ndarray, top: flo
             values[p], indices[p] = scores[c], first + c
 
 
-@njit(nogil=True, fastmath=SAFE, cache=True)
+@compiled(fastmath=SAFE)
 def highest(columns: np.ndarray, heights: np.ndarray, x: np.ndarray, values: np.ndarray, indices: np.ndarray) -> None:
     """The k highest planes at every row of blocks x (B, R, d): fills values and indices (B, R, k).
 
@@ -98,7 +99,7 @@ def highest(columns: np.ndarray, heights: np.ndarray, x: np.ndarray, values: np.
                     _enter(values[block, r], indices[block, r], score, top, first)
 
 
-@njit(nogil=True, fastmath=SAFE, cache=True)
+@compiled(fastmath=SAFE)
 def highest_of_sums(
     columns: np.ndarray, heights: np.ndarray, a: np.ndarray, b: np.ndarray, values: np.ndarray, indices: np.ndarray
 ) -> None:

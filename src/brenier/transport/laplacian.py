@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from scipy.sparse import csr_array
+
+from brenier.compiled import compiled
 
 ITERATIONS = 200  # of conjugate gradients; 60 give twelve digits on a plane graph of 300,000 nodes
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray]  # a sparse matrix's index pointers, indices and weights
@@ -61,7 +62,7 @@ def of_distances(sides: csr_array, y: np.ndarray) -> csr_array:
     return csr_array(parts, shape=sides.shape)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _of_distances(
     start: np.ndarray, near: np.ndarray, size: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -87,7 +88,7 @@ def _centred(x: np.ndarray, component: np.ndarray) -> np.ndarray:
     return x - (np.bincount(component, x) / np.bincount(component).clip(1))[component]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _product(graph: Graph, x: np.ndarray) -> np.ndarray:
     """Σ_j w_ij (x_i − x_j): differences of large close numbers are exact, those of their multiples are not."""
     (start, near, weight), out = graph, np.empty_like(x)
@@ -99,7 +100,7 @@ def _product(graph: Graph, x: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _dot(x: np.ndarray, y: np.ndarray) -> float:
     total = 0.0
     for i in range(len(x)):
@@ -107,7 +108,7 @@ def _dot(x: np.ndarray, y: np.ndarray) -> float:
     return total
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _conjugate(graph: Graph, factor: Factor, b: np.ndarray, most: float) -> np.ndarray:
     """Conjugate gradients from x = 0 until |L x − b| ≤ most."""
     x, p, z, r, before = np.zeros_like(b), np.zeros_like(b), np.empty_like(b), b.copy(), np.inf
@@ -128,7 +129,7 @@ def _conjugate(graph: Graph, factor: Factor, b: np.ndarray, most: float) -> np.n
     return x
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _eliminate(factor: Factor, b: np.ndarray, x: np.ndarray) -> None:
     """The preconditioner, x = F D⁺ Fᵀ b: b_i is dealt to later neighbours; then x_i is their mean plus b_i / s."""
     order, sums, start, to, share = factor
@@ -145,7 +146,7 @@ def _eliminate(factor: Factor, b: np.ndarray, x: np.ndarray) -> None:
         x[order[t]] = total
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _components(factor: Factor) -> np.ndarray:
     """For each node the last one of its component."""
     order, _, start, to, _ = factor
@@ -155,7 +156,7 @@ def _components(factor: Factor) -> np.ndarray:
     return name
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _factor(graph: Graph) -> Factor:
     """The nodes in the order of their elimination, their sums s, and the shares w_a / s of their neighbours by then.
 

@@ -4,8 +4,9 @@ wanted as they come, around it or the nearest first."""
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from scipy.sparse import csr_array
+
+from brenier.compiled import compiled
 
 
 def both_ways(facets: csr_array) -> csr_array:
@@ -22,7 +23,7 @@ def both_ways(facets: csr_array) -> csr_array:
     return csr_array((size, near, start), shape=facets.shape)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mirrored(start: np.ndarray, near: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n, place, used = len(start) - 1, np.full(len(start) - 1, -1, start.dtype), 0
     first, others, theirs = np.zeros(n + 1, start.dtype), np.empty_like(near), np.empty_like(size)

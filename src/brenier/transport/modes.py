@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from brenier.compiled import compiled
 from brenier.transport.neighbours import neighbours
 from brenier.transport.prominence import coarse_dimension, needed, noise, seen_dimension
 
@@ -233,7 +233,7 @@ def _joined(edges: Tensor, more: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return torch.cat([edges, bridges]), torch.arange(len(edges) + len(bridges), device=edges.device) >= len(edges)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _merged(
     h: np.ndarray, edges: np.ndarray, level: np.ndarray, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

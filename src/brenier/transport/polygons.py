@@ -8,18 +8,19 @@ half.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from brenier.compiled import compiled
 
 FEW = 32  # corners that a polygon may have before its buffers grow
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _buffers(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Corners, edges, and room for their signed distances to a line."""
     return np.empty((2, size, 2)), np.empty((2, size), np.int64), np.empty(size)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _longer(array: np.ndarray) -> np.ndarray:
     """The same numbers with as much room again, along the last axis but the coordinates."""
     larger = np.empty(2 * len(array), array.dtype)
@@ -27,7 +28,7 @@ def _longer(array: np.ndarray) -> np.ndarray:
     return larger
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cut(
     corners: np.ndarray,
     edges: np.ndarray,
@@ -65,7 +66,7 @@ def _cut(
     return left
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _part(
     corners: np.ndarray, edges: np.ndarray, side: np.ndarray, w: int, size: int, a: float, b: float, most: float
 ) -> tuple[int, int]:
@@ -74,7 +75,7 @@ def _part(
     return (w, size) if left < 0 else (1 - w, left)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _measure(
     corners: np.ndarray, edges: np.ndarray, w: int, size: int, value: float, moments: np.ndarray, facet: np.ndarray
 ) -> None:
@@ -99,7 +100,7 @@ def _measure(
     moments[3] += value * (second + 2 * (ox * fx + oy * fy) + (ox * ox + oy * oy) * area)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _weigh(
     corners: np.ndarray,
     edges: np.ndarray,
@@ -138,7 +139,7 @@ def _weigh(
                 _measure(piece, piece_edges, u, held, density[a, b], moments, facet)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cell(
     i: int,
     y: np.ndarray,
@@ -203,7 +204,7 @@ def _cell(
     return w, size
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def clipped(
     y: np.ndarray,
     h: np.ndarray,
@@ -257,7 +258,7 @@ def clipped(
     return count, names[:total].copy(), sizes[:total].copy()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def shares(
     y: np.ndarray,
     h: np.ndarray,
@@ -313,7 +314,7 @@ def envelope(slopes: np.ndarray, heights: np.ndarray) -> np.ndarray:
     return _upper(slopes, heights, order[last])
 
 
-@njit(cache=True)
+@compiled
 def _upper(slopes: np.ndarray, heights: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Andrew's monotone chain over lines of strictly rising slopes."""
     kept, size = np.empty_like(order), 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from brenier.compiled import compiled
 
 ROUNDING, TINY = 1e-15, 1e-300  # what lies closer to a plane than 1e-15 of the domain's reach lies on it
 BOX, CELL, PART, SLAB, PLACES = 0, 1, 3, 5, 11  # of polyhedra: the box; pairs to cut to and fro, slabs one per axis
@@ -31,7 +32,7 @@ class Room(NamedTuple):
     reach: float  # the largest |coordinate| of the domain
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _room(most: int, low: np.ndarray, high: np.ndarray) -> Room:
     """A room for polyhedra of up to most / 2 edges, with the box [low, high] in its place."""
     points, edges = np.empty((PLACES, 3, most)), np.empty((PLACES, most, 4), np.int64)
@@ -55,7 +56,7 @@ def _room(most: int, low: np.ndarray, high: np.ndarray) -> Room:
     return Room(points, edges, size, mark, side, normal, bare, area, total, reach)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _above(
     points: np.ndarray, size: np.ndarray, side: np.ndarray, reach: float, s: int, a: float, b: float, c: float, d: float
 ) -> int:
@@ -68,7 +69,7 @@ def _above(
     return above
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cut(
     points: np.ndarray,
     edges: np.ndarray,
@@ -130,7 +131,7 @@ def _cut(
     return t
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _touched(points: np.ndarray, size: np.ndarray, s: int, a: float, b: float, c: float, d: float) -> bool:
     """Whether a corner of polyhedron s has a x + b y + c z > d: in whole numbers, several corners at once."""
     v, touched = size[s, 0], 0
@@ -140,7 +141,7 @@ def _touched(points: np.ndarray, size: np.ndarray, s: int, a: float, b: float, c
     return touched > 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cell(
     room: Room,
     i: int,
@@ -183,7 +184,7 @@ def _cell(
     return s
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _measure(room: Room, s: int, value: float) -> None:
     """Adds the integrals of a constant density over polyhedron s to `total`, and over its faces to `area`."""
     points, edges, size, mark, _, normal, bare, area, total, _ = room
@@ -229,7 +230,7 @@ def _measure(room: Room, s: int, value: float) -> None:
     total[4] += value * second
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _layers(room: Room, s: int, axis: int, low: float, high: float, n: int) -> range:
     """Which of n equal layers of [low, high] along an axis polyhedron s meets."""
     least, most, scale = high, low, n / (high - low)
@@ -239,7 +240,7 @@ def _layers(room: Room, s: int, axis: int, low: float, high: float, n: int) -> r
     return range(int((least - low) * scale + blur), min(n, int(np.ceil((most - low) * scale - blur))))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _beyond(points: np.ndarray, size: np.ndarray, side: np.ndarray, s: int, axis: int, at: float, sign: float) -> int:
     """As _above, for sign · (x − at) > 0 along an axis; x = at counts as less, lest a face be in two layers."""
     beyond = 0
@@ -250,7 +251,7 @@ def _beyond(points: np.ndarray, size: np.ndarray, side: np.ndarray, s: int, axis
     return beyond
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _layer(room: Room, s: int, axis: int, k: int, layers: range, low: float, width: float) -> int:
     """The place of the part of polyhedron s in layer k of these, along an axis."""
     points, edges, size, mark, side, _, _, _, _, _ = room
@@ -261,7 +262,7 @@ def _layer(room: Room, s: int, axis: int, k: int, layers: range, low: float, wid
     return s
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _weigh(room: Room, s: int, low: np.ndarray, high: np.ndarray, density: np.ndarray) -> None:
     """Sets `total` and `area` to the integrals over polyhedron s."""
     room.total[:] = 0.0
@@ -282,7 +283,7 @@ def _weigh(room: Room, s: int, low: np.ndarray, high: np.ndarray, density: np.nd
                     _measure(room, _layer(room, column, 2, k, levels, low[2], z), density[i, j, k])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def clipped(
     y: np.ndarray,
     h: np.ndarray,
@@ -338,7 +339,7 @@ def clipped(
     return count, names[:used].copy(), sizes[:used].copy()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def shares(
     y: np.ndarray,
     h: np.ndarray,
