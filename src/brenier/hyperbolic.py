@@ -31,10 +31,10 @@ def _gap(x: Tensor) -> Tensor:
         x = x.double()
         return 1 - _dot(x, x)
     square, (high, low) = x * x, _split(x)
-    error = torch.addcmul(-square, high, high).addcmul_(high, low, value=2).addcmul_(low, low)
+    error = ((high * high - square) + 2 * high * low) + low * low
     coarse = (square + GRID) - GRID
     whole = 1 - coarse.sum(-1, keepdim=True)
-    return torch.where(whole > -1, whole - error.add_(square - coarse).sum(-1, keepdim=True), whole)
+    return torch.where(whole > -1, whole - (error + (square - coarse)).sum(-1, keepdim=True), whole)
 
 
 def _error(x: Tensor, y: Tensor, product: Tensor) -> Tensor:
