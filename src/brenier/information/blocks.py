@@ -85,18 +85,21 @@ class LowRank:
 
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
-        return torch.linalg.eigh(self.root.T @ self.root)
+        """Eigenvalues (q,), falling, and eigenvectors (n, q) of B Bᵀ, from singular values of B: the kernel Bᵀ B would
+        lose half of the digits of small ones.
+        """
+        vectors, sizes, _ = torch.linalg.svd(self.root, full_matrices=False)
+        return sizes.square(), vectors
 
     def times(self, v: Tensor) -> Tensor:
         """B Bᵀ v."""
         return self.root @ (self.root.T @ v)
 
     def solve(self, v: Tensor, damping: Damping) -> Tensor:
-        """(D + B Bᵀ)⁻¹ v = D⁻¹ v − D⁻¹ B (1 + Bᵀ D⁻¹ B)⁻¹ Bᵀ D⁻¹ v; without D, B (Bᵀ B)⁺² Bᵀ v."""
+        """(D + B Bᵀ)⁻¹ v = D⁻¹ v − D⁻¹ B (1 + Bᵀ D⁻¹ B)⁻¹ Bᵀ D⁻¹ v; without D, (B Bᵀ)⁺ v."""
         if _undamped(damping):
             values, vectors = self._eigen
-            inverse = inverted(values, max(self.root.shape))[:, None]
-            return self.root @ (vectors @ (inverse.square() * (vectors.T @ (self.root.T @ v))))
+            return vectors @ (inverted(values, max(self.root.shape))[:, None] * (vectors.T @ v))
         inverse = 1 / torch.as_tensor(_column(damping), dtype=v.dtype, device=v.device)
         kernel = self.root.T @ (inverse * self.root)
         kernel.diagonal().add_(1)
@@ -108,8 +111,8 @@ class LowRank:
         return self.root.square().sum(1)
 
     def eigenvalues(self) -> Tensor:
-        """Those of the kernel, and zeros."""
-        values = self._eigen[0].flip(0)[: self.n]
+        """Squares of the singular values of B, and zeros."""
+        values = self._eigen[0]
         return torch.cat([values, values.new_zeros(self.n - len(values))])
 
 
